@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+/// @title MerkleLog
+/// @notice Trees of the shape of RFC 9162 section 2.1, any size, with SHA-256: leaf hash = sha256(0x00 || data), node =
+/// sha256(0x01 || left || right), the left child of n leaves holds the largest power of two below n. Positions are bound,
+/// so a proof shows an index and a size, not only membership.
+///
+/// The sum tree has the same shape and commits, beside each hash, to the sum of the amounts below it: leaf = sha256(0x00 ||
+/// node u32 || amount u128), node = sha256(0x01 || left sum u128 || left hash || right sum u128 || right hash), root =
+/// sha256(0x02 || total u128 || tree hash). A false root can then not promise more than its own total.
+/// @dev The Python twin is middleware/trust/merkle.py; both are held to tests/vectors/merkle.json.
+library MerkleLog {
+    /* CONSTANTS */
+
+    /// @notice The most hashes in one path: enough for 2^40 leaves.
+    uint256 internal constant MAX_PATH = 40;
+
+    /* ERRORS */
+
+    /// @notice The path does not have the length or the shape that the index and the size require, or proves another root.
+    error BadProof();
+
+    /// @notice The path has more than `MAX_PATH` hashes.
+    error PathTooLong(uint256 length);
+
+    /* HASHES */
+
+    /// @notice The hash of a leaf that holds `data`.
+    function leafHash(bytes memory data) internal pure returns (bytes32) {
+        return sha256(abi.encodePacked(bytes1(0x00), data));
+    }
+
+    /// @notice The hash of an inner node.
+    function nodeHash(bytes32 left, bytes32 right) internal pure returns (bytes32) {
+        return sha256(abi.encodePacked(bytes1(0x01), left, right));
+    }
+
+    /// @notice The hash of a sum tree's leaf: `amount` belongs to `node`.
+    function sumLeafHash(uint32 node, uint128 amount) internal pure returns (bytes32) {
+        return sha256(abi.encodePacked(bytes1(0x00), node, amount));
+    }
+
+    /// @notice The hash of a sum tree's inner node.
+    function sumNodeHash(uint128 leftSum, bytes32 left, uint128 rightSum, bytes32 right)
+        internal
+        pure
+        returns (bytes32)
+    {
+        return sha256(abi.encodePacked(bytes1(0x01), leftSum, left, rightSum, right));
+    }
+
+    /// @notice The commitment to a whole sum tree.
+    function sumRootHash(uint128 total, bytes32 tree) internal pure returns (bytes32) {
+        return sha256(abi.encodePacked(bytes1(0x02), total, tree));
+    }
+
+    /* PROOFS */
+
+    /// @notice The root of the tree of `size` leaves in which `leaf` (a leaf hash) is number `index`, by RFC 9162 section
+    /// 2.1.3.2.
+    /// @dev Warning: the caller compares the result with a root that it trusts, and must know `size` from a trusted place
+    /// too if the position matters.
+    function rootFromInclusion(bytes32[] calldata path, uint256 index, uint256 size, bytes32 leaf)
+        internal
+        pure
+        returns (bytes32 root)
+    {
+        if (path.length > MAX_PATH) revert PathTooLong(path.length);
+        if (index >= size) revert BadProof();
+        uint256 position = index;
+        uint256 last = size - 1;
+        root = leaf;
+        for (uint256 i = 0; i < path.length; ++i) {
+            if (last == 0) revert BadProof();
+            if (position & 1 == 1 || position == last) {
+                root = nodeHash(path[i], root);
+                (position, last) = _climb(position, last);
+            } else {
+                root = nodeHash(root, path[i]);
+            }
+            position >>= 1;
+            last >>= 1;
+        }
+        if (last != 0) revert BadProof();
+    }
+
+    /// @notice Reverts unless the tree of `first` leaves under `firstRoot` is a prefix of the tree of `second` leaves under
+    /// `secondRoot`, by RFC 9162 section 2.1.4.2. A tree is a prefix of itself with an empty path.
+    /// @dev Warning: `first` must be positive; every tree continues the empty one, so there is nothing to prove.
+    // The standard's steps stay together, to be read beside it.
+    // slither-disable-next-line cyclomatic-complexity
+    function checkConsistency(
+        uint256 first,
+        bytes32 firstRoot,
+        uint256 second,
+        bytes32 secondRoot,
+        bytes32[] calldata path
+    ) internal pure {
+        if (path.length > MAX_PATH) revert PathTooLong(path.length);
+        if (first == 0 || first > second) revert BadProof();
+        if (first == second) {
+            if (path.length != 0 || firstRoot != secondRoot) revert BadProof();
+            return;
+        }
+        uint256 position = first - 1;
+        uint256 last = second - 1;
+        while (position & 1 == 1) {
+            position >>= 1;
+            last >>= 1;
+        }
+        // A first tree that is a perfect subtree of the second is its own starting hash, and the path leaves it out.
+        uint256 next = position == 0 ? 0 : 1;
+        if (path.length < next) revert BadProof();
+        bytes32 firstHash = next == 0 ? firstRoot : path[0];
+        bytes32 secondHash = firstHash;
+        for (; next < path.length; ++next) {
+            if (last == 0) revert BadProof();
+            if (position & 1 == 1 || position == last) {
+                firstHash = nodeHash(path[next], firstHash);
+                secondHash = nodeHash(path[next], secondHash);
+                (position, last) = _climb(position, last);
+            } else {
+                secondHash = nodeHash(secondHash, path[next]);
+            }
+            position >>= 1;
+            last >>= 1;
+        }
+        if (last != 0 || firstHash != firstRoot || secondHash != secondRoot) revert BadProof();
+    }
+
+    /// @notice The root commitment and the total of the sum tree of `size` leaves in which number `index` says that `amount`
+    /// belongs to `node`. `sums` and `hashes` are the siblings', from the leaf to the root.
+    /// @dev Reverts with `BadProof` when the total does not fit 128 bits: no honest tree has such a total.
+    function sumRootFromInclusion(
+        uint128[] calldata sums,
+        bytes32[] calldata hashes,
+        uint256 index,
+        uint256 size,
+        uint32 node,
+        uint128 amount
+    ) internal pure returns (bytes32 root, uint128 total) {
+        if (hashes.length > MAX_PATH) revert PathTooLong(hashes.length);
+        if (index >= size || sums.length != hashes.length) revert BadProof();
+        uint256 last = size - 1;
+        root = sumLeafHash(node, amount);
+        total = amount;
+        for (uint256 i = 0; i < hashes.length; ++i) {
+            if (last == 0 || sums[i] > type(uint128).max - total) revert BadProof();
+            if (index & 1 == 1 || index == last) {
+                root = sumNodeHash(sums[i], hashes[i], total, root);
+                (index, last) = _climb(index, last);
+            } else {
+                root = sumNodeHash(total, root, sums[i], hashes[i]);
+            }
+            total += sums[i];
+            index >>= 1;
+            last >>= 1;
+        }
+        if (last != 0) revert BadProof();
+        root = sumRootHash(total, root);
+    }
+
+    /* INTERNAL */
+
+    /// @dev A node at the right edge without a sibling is carried up, unhashed, to the level where it is a right child.
+    function _climb(uint256 position, uint256 last) private pure returns (uint256, uint256) {
+        while (position & 1 == 0 && position != 0) {
+            position >>= 1;
+            last >>= 1;
+        }
+        return (position, last);
+    }
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {ILedger} from "../src/interfaces/ILedger.sol";
+import {World} from "./support/World.sol";
+import {vm} from "./support/Vm.sol";
+
+contract LedgerIsFinalTest is World {
+    uint64 internal id;
+    uint256 internal anchoredAt;
+    ILedger.Header internal header;
+
+    function setUp() public override {
+        super.setUp();
+        id = openTask(enrol(1, CLOUD, 0));
+        header = nextHeader(id);
+        anchorAs(accountOf(1), header);
+        anchoredAt = block.timestamp;
+    }
+
+    function test_a_round_is_final_when_its_window_is_over_and_not_before(uint48 elapsed) public {
+        vm.warp(anchoredAt + elapsed);
+        yes(ledger.isFinal(header, anchoredAt) == (elapsed >= WINDOW), "final from the window's end");
+    }
+
+    function test_the_windows_last_second_is_not_final() public {
+        vm.warp(anchoredAt + WINDOW - 1);
+        yes(!ledger.isFinal(header, anchoredAt), "one second early");
+        vm.warp(anchoredAt + WINDOW);
+        yes(ledger.isFinal(header, anchoredAt), "on time");
+    }
+
+    function test_another_time_is_never_final(uint256 claimedTime) public {
+        vm.assume(claimedTime != anchoredAt);
+        vm.warp(anchoredAt + WINDOW);
+        yes(!ledger.isFinal(header, claimedTime), "the record binds the time");
+    }
+
+    function test_another_header_is_never_final(uint8 field, bytes32 other) public {
+        vm.warp(anchoredAt + WINDOW);
+        ILedger.Header memory forged = header;
+        field = uint8(between(field, 0, 4));
+        if (field == 0) forged.rewardsRoot = other;
+        if (field == 1) forged.manifest = other;
+        if (field == 2) forged.round += 1;
+        if (field == 3) forged.task += 1;
+        if (field == 4) forged.inputsCount += 1;
+        vm.assume(ledger.headerHash(forged) != ledger.headerHash(header));
+        yes(!ledger.isFinal(forged, anchoredAt), "the record binds the header");
+    }
+
+    function test_a_round_that_was_never_anchored_is_not_final(bytes32 anything, uint256 time) public view {
+        ILedger.Header memory invented;
+        invented.task = id;
+        invented.round = 2;
+        invented.manifest = anything;
+        yes(!ledger.isFinal(invented, time), "no record");
+    }
+}

@@ -1,0 +1,122 @@
+"""Local training: SGD with momentum on one device's samples, and the central run that it is compared with.
+
+    velocity <- momentum * velocity + gradient;  model <- model - learning_rate * velocity       (torch.optim.SGD)
+
+The velocity starts at zero in every round, so that a device keeps no state but the residual of its codec. Batches are
+drawn without replacement, epoch by epoch, by a generator seeded with (task seed, round, node): a device that was killed
+trains to the same update again. The caller sets the number of torch's threads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from middleware.errors import ConfigurationError
+from middleware.learn import models, vector
+from middleware.learn.workload import Samples, Workload
+from middleware.types import Policy, Training
+
+Floats = npt.NDArray[np.float32]
+
+EVALUATION_BATCH = 1024  # samples
+LARGEST_LOSS = 1e9  # what is reported for a model whose loss has no finite value
+
+
+class Trained(NamedTuple):
+    """new - old (d,) after `steps` gradient steps on `samples` samples; `metrics` has the last epoch's mean loss."""
+
+    update: Floats
+    samples: int
+    steps: int
+    metrics: dict[str, float]
+
+
+def train(workload: Workload, policy: Policy, model: Floats, round: int, node: int, device: str = "cpu") -> Trained:
+    """Train `model` (d,) on the workload's data for the policy's epochs.
+
+    ConfigurationError when training diverges: a vector that is not finite has no place on the grid.
+    """
+    data, plan = workload.data(), policy.training
+    bound = vector.bind(workload.model(), model, device)
+    step = _stepper(bound, workload, plan)
+    batches = _batches(data, plan.batch, np.random.default_rng([policy.seed, round, node]), device)
+    per_epoch = math.ceil(len(data) / plan.batch)
+    losses = [step(*batch) for batch in islice(batches, plan.epochs * per_epoch)]
+    update = bound.values.cpu().numpy() - model
+    loss = float(torch.stack(losses[-per_epoch:]).mean())
+    if not np.isfinite(update).all() or not math.isfinite(loss):
+        raise ConfigurationError(f"training diverged in round {round}: lower the learning rate ({plan.learning_rate})")
+    return Trained(update, len(data), len(losses), {"loss": loss})
+
+
+def evaluate(workload: Workload, model: Floats, device: str = "cpu") -> tuple[float, float]:
+    """(accuracy as a fraction, mean loss) of `model` (d,) on the workload's test part.
+
+    The loss is capped at `LARGEST_LOSS`, also where it is not a number, so that a ruined model has a number to report.
+    """
+    bound = vector.bind(workload.model(), model, device)
+    data = workload.test()
+    features, labels = _placed(data, device)
+    right, loss = 0, 0.0
+    with torch.inference_mode():
+        for start in range(0, len(data), EVALUATION_BATCH):
+            logits = bound.module(features[start : start + EVALUATION_BATCH])
+            wanted = labels[start : start + EVALUATION_BATCH]
+            right += int((logits.argmax(1) == wanted).sum())
+            loss += float(workload.loss(logits, wanted)) * len(wanted)
+    mean = loss / len(data)
+    return right / len(data), mean if math.isfinite(mean) else LARGEST_LOSS
+
+
+def central(workload: Workload, policy: Policy, steps: Sequence[int], device: str = "cpu") -> list[float]:
+    """Accuracy after each round's worth of central training: `steps[i]` gradient steps on the workload's data in round i.
+
+    The first model, batch size, learning rate and momentum are those of the federated task, the data is pooled, and
+    nothing is reset between rounds.
+    """
+    plan, data = policy.training, workload.data()
+    bound = vector.bind(workload.model(), models.initial(policy.model, policy.seed), device)
+    step = _stepper(bound, workload, plan)
+    batches = _batches(data, plan.batch, np.random.default_rng([policy.seed, 0, 0]), device)
+    curve = []
+    for number in steps:
+        for features, labels in islice(batches, number):
+            step(features, labels)
+        curve.append(evaluate(workload, bound.values.cpu().numpy(), device)[0])
+    return curve
+
+
+def _placed(data: Samples, device: str) -> tuple[Tensor, Tensor]:
+    return torch.as_tensor(data.features, device=device), torch.as_tensor(data.labels, device=device)
+
+
+def _batches(data: Samples, size: int, generator: np.random.Generator, device: str) -> Iterator[tuple[Tensor, Tensor]]:
+    """Features and labels without end, epoch after epoch; the last batch of an epoch may be smaller."""
+    features, labels = _placed(data, device)
+    while True:
+        order = torch.from_numpy(generator.permutation(len(data))).to(device)
+        yield from zip(features[order].split(size), labels[order].split(size), strict=True)
+
+
+def _stepper(bound: vector.Bound, workload: Workload, plan: Training) -> Callable[[Tensor, Tensor], Tensor]:
+    """One step of SGD on one batch; returns the batch's loss as a tensor, so that nobody waits for an accelerator."""
+    velocity = torch.zeros_like(bound.values)
+
+    def step(features: Tensor, labels: Tensor) -> Tensor:
+        bound.gradients.zero_()
+        loss = workload.loss(bound.module(features), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            velocity.mul_(plan.momentum).add_(bound.gradients)
+            bound.values.add_(velocity, alpha=-plan.learning_rate)
+        return loss.detach()
+
+    return step

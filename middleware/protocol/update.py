@@ -1,0 +1,129 @@
+"""One update, from the member's float vector to the bytes that travel, and back to integers at whoever may read it.
+
+    compose   float update -> grid -> codec -> salt | payload -> sealed body; the leaf commits the sealed body and the
+              decoded integers, so a reader needs the plaintext and an outsider does not
+    judge     what a receiver checks before it promises anything: the body opens, decodes, and lies on the grid
+    audit     the expensive rest: the decoded integers have the committed root
+
+Whoever aggregates calls all three in this order; an edge that only forwards stops after `judge`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from middleware.errors import PeerFault
+from middleware.maths import compress, grid
+from middleware.trust import chunks, seal
+from middleware.trust.keys import NetworkKey
+from middleware.types import Leaf, Policy
+from middleware.wire.message import Update, Wrapped
+
+Integers = npt.NDArray[np.signedinteger]
+Floats = npt.NDArray[np.float32]
+
+SALT_BYTES = 16
+
+
+class Composed(msgspec.Struct, frozen=True):
+    """An update that is ready to be signed and sent, and what error feedback carries to the next round."""
+
+    leaf: Leaf
+    wrapped: tuple[Wrapped, ...]
+    metrics: bytes
+    body: bytes
+    residual: Floats | None
+    saturated: int  # coordinates that the grid cut off
+
+
+def keeps_residual(policy: Policy) -> bool:
+    return policy.codec.name != "none"
+
+
+def compose(
+    update: Floats,
+    residual: Floats | None,
+    policy: Policy,
+    place: tuple[int, int, int, int, int],
+    samples: int,
+    metrics: bytes,
+    readers: Iterable[bytes],
+    random: Callable[[int], bytes],
+) -> Composed:
+    """Turn `update` (d float32) into a sealed, committed message body.
+
+    `place` is (task, round, node, edge, sequence); `readers` are ed25519 network keys to wrap the content key to;
+    `random(n)` returns n unpredictable bytes. Declared samples above the policy's cap count as the cap.
+    """
+    task, round_number, node, edge, sequence = place
+    grid_bits, exponent, codec = policy.grid.bits, policy.grid.exponent, policy.codec
+    wanted = None
+    if keeps_residual(policy):
+        wanted = update if residual is None else update + residual
+        payload, integers, residual, saturated = compress.with_feedback(
+            update, residual, codec.name, grid_bits, exponent, codec.density
+        )
+    else:
+        integers, saturated = grid.to_grid(update, grid_bits, exponent)
+        payload, residual = compress.encode(codec.name, integers, grid_bits), None
+    salt = random(SALT_BYTES)
+    key = seal.new_content_key(random)
+    body = seal.seal(key, (salt, payload), seal.leaf_context(task, round_number, node))
+    leaf = Leaf(
+        task=task,
+        round=round_number,
+        node=node,
+        edge=edge,
+        sequence=sequence,
+        weight=min(samples, policy.samples_cap),
+        ciphertext=hashlib.sha256(body).digest(),
+        update_root=chunks.update_root(integers, salt),
+        metrics=hashlib.sha256(metrics).digest(),
+    )
+    wrapped = tuple(Wrapped(reader, seal.wrap(key, reader)) for reader in readers)
+    return Composed(leaf, wrapped, metrics, body, residual, saturated)
+
+
+def content_key(wrapped: Iterable[Wrapped], reader: NetworkKey) -> bytes:
+    """The content key, unwrapped with `reader`'s key; PeerFault("mismatch") if it was not wrapped to that reader."""
+    for item in wrapped:
+        if item.reader == reader.public:
+            return seal.unwrap(item.sealed, reader)
+    raise PeerFault("mismatch", "the content key is not wrapped to this reader")
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """A body that opened: integers on the grid (d) and the salt of their tree."""
+
+    integers: Integers
+    salt: bytes
+
+
+def judge(message: Update, body: bytes | bytearray | memoryview, key: bytes, policy: Policy) -> Opened:
+    """Open and decode a body; PeerFault says "mismatch" or "off-grid". The caller has checked the body's digest."""
+    leaf = message.leaf
+    plain = memoryview(seal.open_sealed(key, body, seal.leaf_context(leaf.task, leaf.round, leaf.node)))
+    if len(plain) < SALT_BYTES:
+        raise PeerFault("mismatch", "the sealed body is shorter than its salt")
+    try:
+        integers = compress.decode(policy.codec.name, plain[SALT_BYTES:], policy.parameters, policy.grid.bits)
+    except ValueError as error:
+        raise PeerFault("off-grid", f"update of node {leaf.node}: {error}") from error
+    return Opened(integers, bytes(plain[:SALT_BYTES]))
+
+
+def audit(message: Update, opened: Opened) -> None:
+    """PeerFault("mismatch") unless the decoded integers have the root that the leaf commits."""
+    if chunks.update_root(opened.integers, opened.salt) != message.leaf.update_root:
+        raise PeerFault("mismatch", f"update of node {message.leaf.node} does not have the root it commits")
+
+
+def body_limit(policy: Policy) -> int:
+    """The longest sealed body in bytes that this policy can need; anything longer is refused unread."""
+    payload = compress.payload_limit(policy.codec.name, policy.parameters, policy.grid.bits)
+    return seal.sealed_size(SALT_BYTES + payload)

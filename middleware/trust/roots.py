@@ -1,0 +1,39 @@
+"""The roots that a header names, each defined once: devices, edges, clouds and auditors all call these."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from middleware.trust import merkle
+from middleware.types import EdgeLeaf, Leaf, Node, Roster
+from middleware.wire.commitment import Context, edge_leaf_data, leaf_data, roster_entries, weight_entry
+
+
+def leaf_hash(context: Context, leaf: Leaf) -> bytes:
+    """The RFC 9162 leaf hash of an update: what a receipt to a device names."""
+    return merkle.leaf_hash(leaf_data(context, leaf))
+
+
+def edge_leaf_hash(context: Context, leaf: EdgeLeaf) -> bytes:
+    """The RFC 9162 leaf hash of an edge's leaf: what the cloud's receipt to an edge names."""
+    return merkle.leaf_hash(edge_leaf_data(context, leaf))
+
+
+def edge_tree(context: Context, leaves: Iterable[Leaf]) -> merkle.Tree:
+    """The tree over an edge's update leaves, in index order."""
+    return merkle.Tree.of(leaf_data(context, leaf) for leaf in leaves)
+
+
+def inputs_tree(context: Context, leaves: Iterable[EdgeLeaf]) -> merkle.Tree:
+    """The tree under the header's `inputs_root`, in the order of the cloud's receipts; its size is `inputs_count`."""
+    return merkle.Tree.of(edge_leaf_data(context, leaf) for leaf in leaves)
+
+
+def weights_root(entries: Sequence[tuple[int, int]]) -> bytes:
+    """The header's `weights_root` over (node, weight) in the inputs' order."""
+    return merkle.root(weight_entry(node, weight) for node, weight in entries)
+
+
+def roster_root(nodes: Roster | Iterable[Node]) -> bytes:
+    """The header's `roster`: every node that the ledger knew, in ascending id."""
+    return merkle.root(roster_entries(nodes))

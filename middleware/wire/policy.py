@@ -1,0 +1,48 @@
+"""A policy's one spelling: canonical JSON, keys sorted, no spaces, every field written.
+
+JSON and not msgpack, because the bytes stand in the ledger's event for people to read; canonical, because their SHA-256
+is in every header. The nouns' own checks run on decoding, so a policy that decodes is a policy that can hold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from middleware.errors import ConfigurationError, PeerFault
+from middleware.types import LIMITS, Limits, Policy
+from middleware.wire.canonical import encode, refuse_malformed
+
+_decoder = msgspec.json.Decoder(Policy)
+
+
+def encode_policy(policy: Policy, limits: Limits = LIMITS) -> bytes:
+    """The bytes that `createTask` takes. Raises ConfigurationError past `limits.policy_bytes`."""
+    data = msgspec.json.encode(policy, order="sorted")
+    if len(data) > limits.policy_bytes:
+        raise ConfigurationError(f"the policy has {len(data)} bytes, at most {limits.policy_bytes}")
+    return data
+
+
+def decode_policy(data: bytes, limits: Limits = LIMITS) -> Policy:
+    """The policy in `data`. PeerFault: "too-large", or "malformed" for anything but `encode_policy`'s bytes."""
+    if len(data) > limits.policy_bytes:
+        raise PeerFault("too-large", f"policy of {len(data)} bytes, at most {limits.policy_bytes}")
+    policy = refuse_malformed(lambda: _parse(data), "policy")
+    if msgspec.json.encode(policy, order="sorted") != data:
+        raise PeerFault("malformed", "the policy is not in its one canonical form")
+    return policy
+
+
+def policy_hash(data: bytes) -> bytes:
+    """SHA-256 of a policy's bytes, as the contract computes it."""
+    return hashlib.sha256(data).digest()
+
+
+def _parse(data: bytes) -> Policy:
+    policy = _decoder.decode(data)
+    encode(
+        msgspec.to_builtins(policy)
+    )  # JSON's integers have no end; ours stop at 64 bits, and this is where one past that is refused
+    return policy

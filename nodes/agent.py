@@ -1,0 +1,196 @@
+"""What every node is, whatever its tier: keys, a place on the ledger, a memory, a way to sign and to judge."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+import aiohttp
+
+from ledger.calls import Register
+from ledger.index import Index
+from middleware.errors import ConfigurationError, PeerFault, Unavailable
+from middleware.trust import eip712
+from middleware.trust.keys import AccountKey, NetworkKey, require_message_signature, sign_message, sign_receipt
+from middleware.types import ZERO32, Limits, Node, Receipt, Roster, Status, Task, Tier
+from middleware.wire.commitment import Context, pack_name
+from middleware.wire.message import M, ReceiptReply, Registration, Signed
+from nodes.chain import ChainView
+from nodes.config import Settings
+from nodes.http import Meters
+from nodes.link import Link
+from nodes.store import Store
+
+LOG = logging.getLogger("drystone")
+P = ParamSpec("P")
+T = TypeVar("T")
+
+SMALL_BYTES = 1 << 18  # below this, work is done in place: handing it to a thread costs more than it saves
+REGISTRATION_SECONDS = 3600  # how long a signed registration may be relayed
+STEP_SECONDS = 0.2  # between two looks at something that has not happened yet
+
+
+class Agent:
+    """One node's identity and resources; the capabilities of a tier are built on it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        network: NetworkKey,
+        account: AccountKey,
+        registry: bytes,
+        view: ChainView,
+        store: Store,
+        session: aiohttp.ClientSession,
+        context: Context,
+    ) -> None:
+        self.settings = settings
+        self.config = settings.config
+        self.network, self.account, self.registry = network, account, registry
+        self.view, self.store, self.context = view, store, context
+        self.domain = eip712.Domain(context.chain_id, context.ledger)
+        self.limits: Limits = self.config.limits
+        self.blobs = store.blobs
+        self.meters = Meters()
+        self.link = Link(self.config.parent, session, self.limits) if self.config.parent else None
+        self.pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="work")
+        self.id = 0
+        self.state = "starting"
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # an exception of our own
+
+    def fail(self, error: BaseException | None) -> None:
+        """A fault of our own ends the process: a supervisor restarts it from what is on disk."""
+        if error is not None and not self.failed.done():
+            self.failed.set_exception(error)
+
+    @property
+    def index(self) -> Index:
+        return self.view.index
+
+    @property
+    def parent(self) -> Link:
+        if self.link is None:
+            raise ConfigurationError(f"node {self.config.name} has no parent")
+        return self.link
+
+    async def work(self, size: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run pure work on `size` bytes: in place when small, on a thread when it would hold up the loop."""
+        if size < SMALL_BYTES:
+            return function(*args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self.pool, lambda: function(*args, **kwargs))
+
+    # ---------------------------------------------------------------------------------------------------------- signing
+
+    def sequence(self) -> int:
+        """Above every number used before, across restarts and (by the clock) across a lost store."""
+        return self.store.next_sequence(time.time_ns())
+
+    def sign(self, message: M) -> Signed[M]:
+        return sign_message(self.context, self.network, message, self.limits)
+
+    def receipt(self, task: int, round: int, index: int, leaf: bytes) -> Signed[ReceiptReply]:
+        """The promise that `leaf` is number `index` of the round here. The caller stores it before it is sent."""
+        receipt = Receipt(task, round, self.id, index, leaf)
+        signature = sign_receipt(self.domain, self.account, receipt)
+        return self.sign(ReceiptReply(self.id, self.sequence(), receipt, signature))
+
+    def require_signed(self, signed: Signed[M], node: Node) -> None:
+        """PeerFault("forged") unless `node`'s network key signed the message for this ledger."""
+        require_message_signature(self.context, node.net_key, signed)
+
+    # ----------------------------------------------------------------------------------------------------------- ledger
+
+    def task(self, number: int) -> Task:
+        task = self.index.tasks.get(number)
+        if task is None:
+            raise PeerFault("wrong-task", f"the ledger knows no task {number}")
+        return task
+
+    def me(self) -> Node | None:
+        return self.index.roster().by_key(self.network.public)
+
+    def roster_at(self, block: int) -> Roster:
+        return self.index.roster(min(block, self.index.head_block))
+
+    async def join(self, register: Callable[[Register], object] | None) -> None:
+        """Be on the ledger and active; register first when needed. `register` sends with this node's own gas."""
+        while not await self.view.refresh():
+            self.state = "waiting for the ledger"
+            await asyncio.sleep(STEP_SECONDS)
+        parent = 0
+        while self.config.rank is not Tier.CLOUD and parent == 0:
+            self.state = f"waiting for the parent at {self.config.parent} to be on the ledger"
+            try:
+                parent = int(str((await self.parent.describe()).get("id", 0)))
+            except Unavailable as error:
+                LOG.debug("%s", error)
+            if parent == 0:
+                await asyncio.sleep(STEP_SECONDS)
+        sent_at = float("-inf")
+        while True:
+            await self.view.refresh()
+            me = self.me()
+            if me is not None and me.status is Status.ACTIVE:
+                break
+            if me is not None:
+                self.state = f"{me.status.name.lower()}: a registrar admits it with `drystone node admit {self.config.name}`"
+            elif time.monotonic() - sent_at > 5:
+                sent_at = time.monotonic()
+                self.state = "registering"
+                await self._register(parent, register)
+            await asyncio.sleep(STEP_SECONDS)
+        self.id = me.id
+        self.state = "active"
+        LOG.info("node %s is number %d on the ledger", self.config.name, self.id)
+
+    async def _register(self, parent: int, register: Callable[[Register], object] | None) -> None:
+        call = self.registration(parent)
+        if register is not None:
+            register(call)
+            return
+        message = Registration(
+            sender=0, sequence=self.sequence(), net_key=call.net_key, account=call.account, owner=call.owner,
+            tier=call.tier, parent=call.parent, name=call.name, meta_hash=call.meta_hash, deadline=call.deadline,
+            account_signature=call.account_signature, net_key_proof=call.net_key_proof,
+        )  # fmt: skip
+        try:
+            await self.parent.post(self.sign(message).frame())
+        except (Unavailable, PeerFault) as error:
+            LOG.warning("registration not taken yet: %s", error)
+
+    def registration(self, parent: int) -> Register:
+        """The registration that both keys sign; anyone may pay for it."""
+        account, deadline = self.account.address, int(time.time()) + REGISTRATION_SECONDS
+        name, tier = pack_name(self.config.name), self.config.rank
+        digest = eip712.registration_digest(
+            eip712.Domain(self.context.chain_id, self.registry),
+            net_key=self.network.public, account=account, owner=account, tier=tier, parent=parent,
+            name=name, meta_hash=ZERO32, deadline=deadline,
+        )  # fmt: skip
+        return Register(
+            net_key=self.network.public, account=account, owner=account, tier=tier, parent=parent, name=name,
+            meta_hash=ZERO32, deadline=deadline, account_signature=self.account.sign_digest(digest),
+            net_key_proof=self.network.sign_digest(digest),
+        )  # fmt: skip
+
+    # ------------------------------------------------------------------------------------------------------------ blobs
+
+    async def fetch(self, digest: bytes, most_bytes: int) -> bytes:
+        """A blob from here or from the parent; kept once it was checked."""
+        data = self.blobs.get(digest)
+        if data is not None and hashlib.sha256(data).digest() == digest:
+            return data
+        data = await self.parent.blob(digest, most_bytes)
+        self.blobs.put(data, digest)
+        return data
+
+
+def random_bytes(count: int) -> bytes:
+    """The operating system's randomness, handed to the core as an argument."""
+    return os.urandom(count)

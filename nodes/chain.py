@@ -1,0 +1,64 @@
+"""The node's view of the ledger: one fold over its events, refreshed in the background.
+
+A ledger that does not answer leaves the view as it was: rounds go on, and whoever needs something newer waits with a
+deadline of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from ledger.index import Index
+from middleware.errors import Unavailable
+from middleware.ports import Ledger
+
+LOG = logging.getLogger("drystone")
+
+
+class ChainView:
+    def __init__(self, ledger: Ledger, poll_seconds: float) -> None:
+        self.ledger = ledger
+        self.poll_seconds = poll_seconds
+        self.index = Index()
+        self.reachable = False
+        self.changed = asyncio.Condition()
+        self.cpu_seconds = 0.0
+        self._refreshing = asyncio.Lock()
+
+    async def refresh(self) -> bool:
+        """Read what is new; False when the ledger does not answer."""
+        async with self._refreshing:
+            try:
+                batch = await self.ledger.entries(self.index.cursor)
+            except Unavailable as error:
+                if self.reachable:
+                    LOG.warning("ledger out of reach, going on without it: %s", error)
+                self.reachable = False
+                return False
+            began = time.thread_time()
+            self.reachable = True
+            moved = self.index.extend(batch)
+            self.cpu_seconds += time.thread_time() - began
+        if moved:
+            async with self.changed:
+                self.changed.notify_all()
+        return True
+
+    async def run(self) -> None:
+        while True:
+            await self.refresh()
+            await asyncio.sleep(self.poll_seconds)
+
+    async def until(self, holds: Callable[[Index], bool], seconds: float) -> bool:
+        """Wait at most `seconds` until the view satisfies `holds`; says whether it does."""
+        deadline = time.monotonic() + seconds
+        while not holds(self.index):
+            if time.monotonic() >= deadline:
+                return False
+            await self.refresh()
+            if not holds(self.index):
+                await asyncio.sleep(min(0.1, self.poll_seconds))
+        return True

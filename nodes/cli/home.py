@@ -1,0 +1,85 @@
+"""Where the command line keeps things: one folder, `.drystone` unless --home or DRYSTONE_HOME says otherwise.
+
+    ledger.json          the address book that `contracts deploy` wrote
+    operator.json        the key that deploys, admits and publishes
+    chain/               the devnet chain's state and log
+    nodes/NAME/          node.toml, keys.json, state/
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+
+from ledger.client import AddressBook, EvmLedger
+from ledger.index import Index
+from middleware.errors import ConfigurationError
+from middleware.trust.keys import AccountKey, KeyFile
+from nodes.config import Settings, read_config
+
+
+class Home(msgspec.Struct, frozen=True):
+    folder: Path
+
+    @property
+    def ledger_file(self) -> Path:
+        return self.folder / "ledger.json"
+
+    @property
+    def operator_file(self) -> Path:
+        return self.folder / "operator.json"
+
+    @property
+    def chain_folder(self) -> Path:
+        return self.folder / "chain"
+
+    def prepare(self) -> None:
+        """A devnet's operator is the chain's first, publicly known account: never use it elsewhere."""
+        from devnet.chain import operator_key
+        from nodes.create import write_keys
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.operator_file.exists():
+            write_keys(self.operator_file, operator_key())
+
+    def node_folder(self, name: str) -> Path:
+        return self.folder / "nodes" / name
+
+    def address_book(self) -> AddressBook:
+        if not self.ledger_file.exists():
+            raise ConfigurationError(f"no ledger at {self.ledger_file}: run `drystone contracts deploy` first, or give --home")
+        return AddressBook.from_bytes(self.ledger_file.read_bytes())
+
+    def read_index(self) -> Index:
+        """The fold over everything on the ledger now."""
+
+        async def read() -> Index:
+            index = Index()
+            async with self.ledger() as ledger:
+                index.extend(await ledger.entries(None))
+            return index
+
+        return asyncio.run(read())
+
+    def cloud_address(self) -> str:
+        """Where the cloud below this home listens."""
+        for settings in self.nodes():
+            if settings.config.tier == "cloud":
+                return f"http://{settings.config.listen}"
+        raise ConfigurationError(f"no cloud below {self.folder}: say where it listens with --cloud http://host:port")
+
+    def ledger(self) -> EvmLedger:
+        return EvmLedger(self.address_book())
+
+    def operator(self) -> AccountKey:
+        if not self.operator_file.exists():
+            raise ConfigurationError(f"no operator key at {self.operator_file}: `drystone devnet up` writes one for a devnet")
+        return KeyFile.from_bytes(self.operator_file.read_bytes()).account
+
+    def nodes(self) -> list[Settings]:
+        return [read_config(path) for path in sorted((self.folder / "nodes").glob("*/node.toml"))]
+
+    def blob_folders(self) -> list[Path]:
+        return [settings.path(settings.config.state) / "blobs" for settings in self.nodes()]

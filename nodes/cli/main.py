@@ -1,0 +1,422 @@
+"""`drystone`: one console script, verbs as sub-commands. This file parses; what a verb does is in a module beside it.
+
+Nothing heavy is imported here, so that `drystone --help` answers at once: each verb imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from nodes.cli.output import DEBUG, reported
+
+app = typer.Typer(
+    name="drystone",
+    help="Owners who do not trust each other compute together: train over devices, edges and a cloud, and check it all.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+devnet = typer.Typer(help="A chain on this machine, for trying things out.", no_args_is_help=True)
+contracts = typer.Typer(help="The contracts on the ledger.", no_args_is_help=True)
+node = typer.Typer(help="Nodes: create, run, admit, list.", no_args_is_help=True)
+task = typer.Typer(help="Tasks: create, follow, stop.", no_args_is_help=True)
+audit = typer.Typer(help="Check what happened, from the ledger and the blobs alone.", no_args_is_help=True)
+for group, name in ((devnet, "devnet"), (contracts, "contracts"), (node, "node"), (task, "task"), (audit, "audit")):
+    app.add_typer(group, name=name)
+
+HomeOption = Annotated[
+    Path, typer.Option("--home", envvar="DRYSTONE_HOME", help="Folder with the address book, keys and nodes.")
+]
+HOME = Path(".drystone")
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+BlobsOption = Annotated[
+    Optional[list[str]],
+    typer.Option("--blobs", help="Folder or http address to read blobs from; repeatable. Default: every node below --home."),
+]
+LogOption = Annotated[
+    Optional[Path], typer.Option("--log", help="Read the ledger from a file that `audit log --export` wrote, not from the chain.")
+]
+TaskOption = Annotated[int, typer.Option("--task", help="Number of the task.")]
+ScopeOption = Annotated[
+    str, typer.Option("--scope", help="public: what anyone can check; auditor: also what needs --key-file to open.")
+]
+KeyFileOption = Annotated[Optional[Path], typer.Option("--key-file", help="Key file of an auditor, or of whoever acts.")]
+
+
+@app.callback()
+def root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    if debug:
+        os.environ[DEBUG] = "1"
+
+
+# ---------------------------------------------------------------------------------------------------------------- devnet
+
+
+@devnet.command("up")
+@reported
+def devnet_up(
+    home: HomeOption = HOME,
+    port: Annotated[int, typer.Option(help="Port of the chain's RPC on 127.0.0.1.")] = 8545,
+    block_time: Annotated[float, typer.Option(help="Seconds between blocks; 0 mines each transaction at once.")] = 0.0,
+) -> None:
+    """Start a chain and keep it until Ctrl-C; its state survives a restart."""
+    from nodes.cli import chain
+
+    chain.up(home, port, block_time)
+
+
+@contracts.command("deploy")
+@reported
+def contracts_deploy(
+    home: HomeOption = HOME,
+    rpc: Annotated[str, typer.Option(help="JSON-RPC address of the chain.")] = "http://127.0.0.1:8545",
+    as_json: JsonOption = False,
+) -> None:
+    """Deploy the contracts with the operator's key and write the address book."""
+    from nodes.cli import chain
+
+    chain.deploy_contracts(home, rpc, as_json)
+
+
+# ------------------------------------------------------------------------------------------------------------------ node
+
+
+@node.command("init")
+@reported
+def node_init(
+    name: Annotated[str, typer.Argument(help="A name of at most 32 bytes, unique on the ledger.")],
+    tier: Annotated[str, typer.Option(help="cloud, edge or end.")],
+    home: HomeOption = HOME,
+    listen: Annotated[str, typer.Option(help="host:port to serve on (cloud, edge).")] = "",
+    parent: Annotated[str, typer.Option(help="Address of the node above, e.g. http://127.0.0.1:9000 (edge, end).")] = "",
+    workload: Annotated[Optional[list[str]], typer.Option(help="Workload that may run here: digits or table:FILE; repeatable.")] = None,
+    client_key: Annotated[str, typer.Option(help="Name of the column or array that says whose row it is.")] = "client",
+    share: Annotated[str, typer.Option(help="I/N: hold part I (from 0) of N of the data.")] = "0/1",
+    split: Annotated[str, typer.Option(help="How the data is dealt: iid, dirichlet:A or client.")] = "dirichlet:0.5",
+    seed: Annotated[int, typer.Option(help="Seed of the deal.")] = 0,
+    attack: Annotated[str, typer.Option(help="Devnet only: the lie that this node tells, e.g. negate.")] = "",
+) -> None:
+    """Make a node's folder: keys, settings, and on a devnet the gas that a cloud needs."""
+    from nodes.cli import node as verbs
+
+    verbs.init(home, name, tier, listen, parent, workload or ["digits"], client_key, share, split, seed, attack)
+
+
+@node.command("run")
+@reported
+def node_run(
+    config: Annotated[Path, typer.Option(help="The node's TOML file.")],
+    tier: Annotated[str, typer.Option(help="cloud, edge or end; must agree with the file.")] = "",
+) -> None:
+    """Run one node until Ctrl-C."""
+    from nodes.cli import node as verbs
+
+    verbs.run(config, tier)
+
+
+@node.command("admit")
+@reported
+def node_admit(
+    names: Annotated[Optional[list[str]], typer.Argument(help="Names of the nodes to admit.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Admit every pending node.")] = False,
+    home: HomeOption = HOME,
+) -> None:
+    """Admit registered nodes, as the registrar."""
+    from nodes.cli import node as verbs
+
+    verbs.change(home, "admit", names or [], every)
+
+
+@node.command("suspend")
+@reported
+def node_suspend(names: Annotated[list[str], typer.Argument(help="Names of the nodes.")], home: HomeOption = HOME) -> None:
+    """Suspend nodes: out from the next round on, until reinstated."""
+    from nodes.cli import node as verbs
+
+    verbs.change(home, "suspend", names, False)
+
+
+@node.command("reinstate")
+@reported
+def node_reinstate(names: Annotated[list[str], typer.Argument(help="Names of the nodes.")], home: HomeOption = HOME) -> None:
+    """Let suspended nodes back in."""
+    from nodes.cli import node as verbs
+
+    verbs.change(home, "reinstate", names, False)
+
+
+@node.command("revoke")
+@reported
+def node_revoke(names: Annotated[list[str], typer.Argument(help="Names of the nodes.")], home: HomeOption = HOME) -> None:
+    """Revoke nodes for good."""
+    from nodes.cli import node as verbs
+
+    verbs.change(home, "revoke", names, False)
+
+
+@node.command("list")
+@reported
+def node_list(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
+    """List the nodes that the ledger knows."""
+    from nodes.cli import node as verbs
+
+    verbs.listing(home, as_json)
+
+
+# ------------------------------------------------------------------------------------------------------------------ task
+
+
+@task.command("new")
+@reported
+def task_new(
+    home: HomeOption = HOME,
+    cloud: Annotated[str, typer.Option(help="Name of the cloud that runs the task.")] = "cloud",
+    workload: Annotated[str, typer.Option(help="digits or table:FILE.")] = "digits",
+    client_key: Annotated[str, typer.Option(help="Name of the column or array that says whose row it is.")] = "client",
+    model: Annotated[str, typer.Option(help="auto, mlp:A-B-C, cnn1d or cnn2d.")] = "auto",
+    rounds: Annotated[int, typer.Option(help="Rounds to run.")] = 20,
+    aggregator: Annotated[str, typer.Option(help="mean, median, trimmed-mean or multi-krum.")] = "multi-krum",
+    tolerate: Annotated[int, typer.Option(help="Lying devices that the rule must survive.")] = 1,
+    arrangement: Annotated[str, typer.Option(help="flat or two-level.")] = "flat",
+    codec: Annotated[str, typer.Option(help="none, topk, int8 or topk+int8.")] = "none",
+    density: Annotated[float, typer.Option(help="Fraction of coordinates that topk keeps.")] = 0.01,
+    grid_bits: Annotated[int, typer.Option(help="Width of the integer grid, 8 to 24 bits.")] = 16,
+    grid_exponent: Annotated[Optional[int], typer.Option(help="One grid unit is worth 2 to this power.")] = None,
+    min_updates: Annotated[Optional[int], typer.Option(help="Fewer updates void the round. Default: what the rule needs.")] = None,
+    round_seconds: Annotated[float, typer.Option(help="Seconds until a round closes without those who are missing.")] = 30.0,
+    epochs: Annotated[Optional[int], typer.Option(help="Local passes over the data in a round.")] = None,
+    batch: Annotated[Optional[int], typer.Option(help="Samples in a local batch.")] = None,
+    learning_rate: Annotated[Optional[float], typer.Option(help="Local learning rate.")] = None,
+    momentum: Annotated[Optional[float], typer.Option(help="Local momentum.")] = None,
+    readers: Annotated[str, typer.Option(help="Who may read updates after the round: public or auditors.")] = "public",
+    auditor: Annotated[Optional[list[str]], typer.Option(help="Network key (hex) of an auditor; repeatable.")] = None,
+    reward: Annotated[int, typer.Option(help="Token units that a round pays in all.")] = 1_000_000,
+    samples_cap: Annotated[int, typer.Option(help="Declared samples count as at most this many.")] = 4096,
+    window: Annotated[int, typer.Option(help="Seconds until an anchored round is final and can be claimed.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the model and of local training.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Create a task on the ledger and fund its rewards; refused at once if its policy cannot hold."""
+    from nodes.cli import task as verbs
+
+    choices = {
+        "workload": workload, "client_key": client_key, "model": model, "rounds": rounds, "aggregator": aggregator,
+        "tolerate": tolerate, "arrangement": arrangement, "codec": codec, "density": density, "grid_bits": grid_bits,
+        "grid_exponent": grid_exponent, "min_updates": min_updates, "round_seconds": round_seconds, "epochs": epochs,
+        "batch": batch, "learning_rate": learning_rate, "momentum": momentum, "readers": readers,
+        "auditors": tuple(auditor or ()), "reward_per_round": reward, "samples_cap": samples_cap, "seed": seed,
+    }  # fmt: skip
+    verbs.new(home, cloud, choices, window, as_json)
+
+
+@task.command("list")
+@reported
+def task_list(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
+    """List the tasks on the ledger."""
+    from nodes.cli import task as verbs
+
+    verbs.listing(home, as_json)
+
+
+@task.command("show")
+@reported
+def task_show(
+    number: Annotated[int, typer.Argument(help="Number of the task.")] = 1,
+    home: HomeOption = HOME,
+    cloud: Annotated[str, typer.Option(help="Address of the cloud. Default: the one below --home.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Show a task: its policy, its rounds, and what it waits for."""
+    from nodes.cli import task as verbs
+
+    verbs.show(home, number, cloud, as_json)
+
+
+@task.command("watch")
+@reported
+def task_watch(
+    number: Annotated[int, typer.Argument(help="Number of the task.")] = 1,
+    home: HomeOption = HOME,
+    cloud: Annotated[str, typer.Option(help="Address of the cloud. Default: the one below --home.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Follow a task until it ends (one JSON object a round with --json)."""
+    from nodes.cli import task as verbs
+
+    verbs.watch(home, number, cloud, as_json)
+
+
+@task.command("stop")
+@reported
+def task_stop(number: Annotated[int, typer.Argument(help="Number of the task.")], home: HomeOption = HOME) -> None:
+    """End a task on the ledger; the open round is abandoned."""
+    from nodes.cli import task as verbs
+
+    verbs.stop(home, number)
+
+
+@task.command("claim")
+@reported
+def task_claim(
+    number: Annotated[int, typer.Argument(help="Number of the task.")],
+    home: HomeOption = HOME,
+    blobs: BlobsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Pay out what the last final round's rewards root owes each node; the operator's key pays the gas."""
+    from nodes.cli import task as verbs
+
+    verbs.claim(home, number, blobs or [], as_json)
+
+
+# ----------------------------------------------------------------------------------------------------------------- audit
+
+
+@audit.command("log")
+@reported
+def audit_log(
+    home: HomeOption = HOME,
+    log: LogOption = None,
+    export: Annotated[Optional[Path], typer.Option(help="Write the whole ledger record to this file.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the ledger's record, event by event, or export it."""
+    from nodes.cli import audit as verbs
+
+    verbs.log(home, log, export, as_json)
+
+
+@audit.command("task")
+@reported
+def audit_task(
+    number: Annotated[int, typer.Argument(help="Number of the task.")] = 1,
+    home: HomeOption = HOME, log: LogOption = None, blobs: BlobsOption = None, as_json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Print what the record says of a task."""
+    from nodes.cli import audit as verbs
+
+    verbs.task(home, log, blobs or [], number, as_json)
+
+
+@audit.command("round")
+@reported
+def audit_round(
+    number: Annotated[int, typer.Argument(help="Number of the round.")],
+    task_number: TaskOption = 1,
+    home: HomeOption = HOME, log: LogOption = None, blobs: BlobsOption = None, as_json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Print a round's header and manifest: who took part, with which weight."""
+    from nodes.cli import audit as verbs
+
+    verbs.round(home, log, blobs or [], task_number, number, as_json)
+
+
+@audit.command("node")
+@reported
+def audit_node(
+    name: Annotated[str, typer.Argument(help="Name or number of the node.")],
+    task_number: TaskOption = 1,
+    home: HomeOption = HOME, log: LogOption = None, blobs: BlobsOption = None, as_json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Print a node's history: registration, status, keys, and its part in each round."""
+    from nodes.cli import audit as verbs
+
+    verbs.node(home, log, blobs or [], task_number, name, as_json)
+
+
+@audit.command("update")
+@reported
+def audit_update(
+    name: Annotated[str, typer.Argument(help="Name or number of the node.")],
+    number: Annotated[int, typer.Argument(help="Number of the round.")],
+    task_number: TaskOption = 1,
+    home: HomeOption = HOME, log: LogOption = None, blobs: BlobsOption = None, as_json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Print one update with its inclusion proof up to the header on the ledger."""
+    from nodes.cli import audit as verbs
+
+    verbs.update(home, log, blobs or [], task_number, name, number, as_json)
+
+
+@audit.command("verify")
+@reported
+def audit_verify(
+    task_number: TaskOption = 0,
+    home: HomeOption = HOME, log: LogOption = None, blobs: BlobsOption = None,
+    scope: ScopeOption = "public", key_file: KeyFileOption = None, as_json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Check the whole history: VALID exits 0, INVALID 3 and names the first wrong thing, UNVERIFIABLE 4."""
+    from nodes.cli import audit as verbs
+
+    verbs.verify(home, log, blobs or [], task_number, scope, key_file, as_json)
+
+
+@audit.command("replay")
+@reported
+def audit_replay(
+    task_number: TaskOption = 1,
+    home: HomeOption = HOME, log: LogOption = None, blobs: BlobsOption = None,
+    scope: ScopeOption = "public", key_file: KeyFileOption = None, as_json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Recompute every aggregate, model and reward of a task and compare them to the bit."""
+    from nodes.cli import audit as verbs
+
+    verbs.replay(home, log, blobs or [], task_number, scope, key_file, as_json)
+
+
+@audit.command("explain")
+@reported
+def audit_explain(
+    name: Annotated[str, typer.Argument(help="Name or number of the node.")],
+    number: Annotated[int, typer.Argument(help="Number of the round.")],
+    task_number: TaskOption = 1,
+    home: HomeOption = HOME, log: LogOption = None, blobs: BlobsOption = None, as_json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Say why a node was paid what it was paid in a round, with the proof to the rewards root."""
+    from nodes.cli import audit as verbs
+
+    verbs.explain(home, log, blobs or [], task_number, name, number, as_json)
+
+
+# ------------------------------------------------------------------------------------------------------------------ demo
+
+
+@app.command("demo")
+@reported
+def demo(
+    workload: Annotated[str, typer.Option(help="digits, or table:FILE for a .npz or .csv with X, y and maybe client, test.")] = "digits",
+    client_key: Annotated[str, typer.Option(help="Name of the column or array that says whose row it is.")] = "client",
+    devices: Annotated[int, typer.Option(help="Devices to start.")] = 8,
+    edges: Annotated[int, typer.Option(help="Edges to start; devices are dealt to them in blocks.")] = 2,
+    rounds: Annotated[int, typer.Option(help="Rounds to run.")] = 20,
+    byzantine: Annotated[str, typer.Option(help="N[:ATTACK]: the first N devices lie.")] = "1",
+    aggregator: Annotated[str, typer.Option(help="mean, median, trimmed-mean or multi-krum.")] = "multi-krum",
+    arrangement: Annotated[str, typer.Option(help="flat or two-level.")] = "flat",
+    codec: Annotated[str, typer.Option(help="none, topk, int8 or topk+int8.")] = "none",
+    split: Annotated[str, typer.Option(help="iid, dirichlet:A or client.")] = "dirichlet:0.5",
+    model: Annotated[str, typer.Option(help="auto, mlp:A-B-C, cnn1d or cnn2d.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Seed of the deal, the model and the training.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for the report, the picture and the record.")] = Path("runs/demo"),
+    as_json: JsonOption = False,
+) -> None:
+    """Start a chain and three tiers as processes, train with liars among them, anchor, pay, and audit it all."""
+    from nodes.cli import demo as verbs
+
+    verbs.run(
+        out, as_json, workload=workload, client_key=client_key, devices=devices, edges=edges, rounds=rounds,
+        byzantine=byzantine, aggregator=aggregator, arrangement=arrangement, codec=codec, split=split, model=model, seed=seed,
+    )  # fmt: skip
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    main()

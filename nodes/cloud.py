@@ -1,0 +1,518 @@
+"""What a cloud does: it runs the tasks that the ledger gives it, one round after the other, and anchors each.
+
+A round that was opened is on disk before anyone hears of it; a settled round, its header and the transaction that will
+anchor it are one commit. So a cloud that is killed at any moment goes on where it was, and no header exists twice. The
+chain is not on the path: the next round opens while the outbox delivers the last one's header.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine
+
+import msgspec
+import numpy as np
+
+from ledger.calls import AnchorRound, Register
+from ledger.outbox import Outbox
+from middleware.errors import ConfigurationError, PeerFault, Unavailable
+from middleware.learn.train import evaluate
+from middleware.learn.workload import genesis
+from middleware.maths import aggregate
+from middleware.protocol import inclusion
+from middleware.protocol import settlement as settling
+from middleware.protocol import update as updates
+from middleware.protocol.machine import Parent, Phase, Settled
+from middleware.protocol.settlement import Opening, Received, Reported, Settlement
+from middleware.trust import chunks, eip712, roots, seal
+from middleware.trust.access import (
+    Desk,
+    fingerprint,
+    is_repeat,
+    judge_registration,
+    judge_report,
+    judge_report_body,
+    judge_update,
+    require_active,
+)
+from middleware.types import ZERO32, Header, Policy, Task
+from middleware.wire import canonical, tensors
+from middleware.wire.manifest import decode_manifest
+from middleware.wire.message import (
+    EdgeReport,
+    Message,
+    Metrics,
+    Offer,
+    Poll,
+    Registration,
+    Signed,
+    Update,
+    decode_edge_body,
+    decode_stored,
+    encode_metrics,
+    expect,
+)
+from nodes.agent import STEP_SECONDS, Agent
+from nodes.gather import Gathering
+from nodes.http import Handler, Upload
+from nodes.store import Contribution
+from nodes.workloads import Workloads
+
+LOG = logging.getLogger("drystone")
+GRACE_SECONDS = 2.0  # that an edge has, beyond its devices' deadline, to report
+GRACE_SHARE = 0.25  # or this share of the round, whichever is longer
+REGISTRATIONS = 65_536  # that this cloud pays for in its lifetime
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """What a settled round cost and gave: shown by `task watch`, kept beside the header."""
+
+    round: int
+    accuracy: float
+    loss: float
+    void: bool
+    updates: int
+    missing: list[int]
+    weights: dict[int, int]
+    opened: float  # wall clock
+    closed: float
+    settled: float
+    aggregation: float  # seconds
+    evaluation: float
+    bytes_sent: int  # update messages of the devices, whole
+    training: list[tuple[float, float]]  # each device's interval, by its own clock
+    ledger: float  # seconds of CPU that the ledger took since the last round
+
+
+class Cloud:
+    """The capability of tier cloud."""
+
+    def __init__(self, agent: Agent, workloads: Workloads, outbox: Outbox) -> None:
+        self.agent, self.workloads, self.outbox = agent, workloads, outbox
+        self.gathering = Gathering(agent, self._close)
+        self.task: Task | None = None
+        self.model = np.zeros(0, np.float32)
+        self.opening: Opening | None = None
+        self.opened_at = 0.0
+        self.received: dict[int, Received] = {}  # by device
+        self.sums: dict[int, settling.Sums] = {}  # by edge, when the rule is the mean
+        self.reports: dict[int, Reported] = {}  # by edge, in the order of receipts
+        self.waiting = "waiting for a task"
+        self.registered = 0
+        self.ledger_seconds = 0.0
+        self.round_over = asyncio.Event()
+        self.pump = asyncio.Event()
+        self.register = outbox.plan
+        self.handlers: dict[int, Handler] = {
+            Poll.code: self._on_poll,
+            Update.code: self._on_update,
+            EdgeReport.code: self._on_report,
+            Registration.code: self._on_registration,
+        }
+
+    def background(self) -> list[Coroutine[None, None, None]]:
+        return [self._anchor()]
+
+    # ----------------------------------------------------------------------------------------------------------- rounds
+
+    async def run(self) -> None:
+        """Run the tasks in the order of their numbers, for as long as the node lives."""
+        while True:
+            task = self._next_task()
+            if task is None:
+                self.waiting = "waiting for a task"
+                await asyncio.sleep(STEP_SECONDS)
+                continue
+            try:
+                await self._run_task(task)
+            except ConfigurationError as error:
+                self.waiting = f"task {task.id} cannot run here: {error}"
+                LOG.error("%s", self.waiting)
+                await asyncio.sleep(5)
+
+    def _next_task(self) -> Task | None:
+        for number, task in sorted(self.agent.index.tasks.items()):
+            if task.cloud == self.agent.id and task.open and self._head(number)[0] < task.policy.rounds:
+                return task
+        return None
+
+    def _head(self, task: int) -> tuple[int, bytes, Header | None]:
+        """(last settled round, its header's hash, the header); (0, zeros, None) before the first."""
+        rows = self.agent.store.settled(task)
+        if not rows:
+            return 0, ZERO32, None
+        header = canonical.decode(rows[-1][1], Header)
+        return header.round, eip712.header_hash(header), header
+
+    async def _run_task(self, task: Task) -> None:
+        agent, loop = self.agent, asyncio.get_running_loop()
+        self.task = task
+        head, _, header = self._head(task.id)
+        if header is None:
+            self.waiting = "making the first model"
+            self.model = await loop.run_in_executor(agent.pool, genesis, task.policy)
+            blob = tensors.encode_model(self.model)
+            if agent.blobs.put(blob) != task.genesis_model:
+                raise ConfigurationError("its first model is not the one that its policy and seed make")
+        else:
+            blob = agent.blobs.get(header.model_out) or b""
+            self.model = tensors.decode_model(blob, task.policy.parameters)
+        await loop.run_in_executor(agent.pool, self.workloads.load, task.policy)
+        while head < task.policy.rounds and self.agent.index.tasks[task.id].open:
+            if not await self._ready(task):
+                continue
+            await self._open_round(task, head + 1)
+            while self._head(task.id)[0] == head and agent.index.tasks[task.id].open:
+                await self.round_over.wait()
+            head = self._head(task.id)[0]
+        self._end(task, head)
+
+    async def _ready(self, task: Task) -> bool:
+        """A round opens once enough devices are active below active edges."""
+        roster = self.agent.index.roster()
+        edges = roster.children(self.agent.id)
+        devices = [device for edge in edges for device in roster.children(edge.id)]
+        if len(devices) >= task.policy.min_updates:
+            return True
+        self.waiting = f"{len(devices)} of {task.policy.min_updates} devices registered below {len(edges)} edges"
+        await asyncio.sleep(STEP_SECONDS)
+        return False
+
+    async def _open_round(self, task: Task, number: int) -> None:
+        """Fix what the round rests on, store it, then show it."""
+        agent, policy = self.agent, task.policy
+        _, prev, last = self._head(task.id)
+        kept = agent.store.offer(task.id, number)
+        if kept is not None:
+            offer = decode_stored(kept, Offer)
+        else:
+            model_in = last.model_out if last is not None else task.genesis_model
+            offer = agent.sign(
+                Offer(
+                    sender=agent.id, sequence=agent.sequence(), task=task.id, round=number, policy_hash=task.policy_hash,
+                    model_in=model_in, model_bytes=tensors.blob_length(policy.parameters),
+                    exponent=policy.grid.exponent, deadline_seconds=policy.round_seconds, prev=prev,
+                    roster_block=agent.index.head_block,
+                )
+            )  # fmt: skip
+            agent.store.put_offer(task.id, number, "open", offer.stored(), time.time())
+        roster = agent.roster_at(offer.message.roster_block)
+        rewards = self._rewards(last)
+        self.opening = Opening(
+            task=task.id, round=number, prev=prev, policy_hash=task.policy_hash, model_in=offer.message.model_in,
+            model=self.model, roster_root=roots.roster_root(roster), roster_block=offer.message.roster_block,
+            rewards=rewards,
+        )  # fmt: skip
+        self.received, self.sums, self.reports = {}, {}, {}
+        self.round_over = asyncio.Event()
+        self.opened_at = time.time()
+        received = await self._restore(task, number)
+        grace = max(GRACE_SECONDS, GRACE_SHARE * policy.round_seconds)
+        edges = [edge for edge in roster.children(agent.id) if roster.children(edge.id)]
+        self.waiting = ""
+        self.gathering.open(offer, roster, edges, policy.round_seconds + grace, received)
+
+    def _rewards(self, last: Header | None) -> dict[int, int]:
+        if last is None:
+            return {}
+        blob = self.agent.blobs.get(last.manifest)
+        if blob is None:
+            raise ConfigurationError(f"the manifest of round {last.round} is gone from {self.agent.blobs.folder}")
+        return dict(decode_manifest(blob).rewards)
+
+    async def _restore(self, task: Task, number: int) -> dict[int, bytes]:
+        """After a restart: open again what was accepted, in the order of the receipts."""
+        agent, received = self.agent, {}
+        rows = agent.store.contributions(task.id, number)
+        for item in sorted(rows, key=lambda item: (item.node == item.child, item.place)):
+            body = agent.blobs.get(item.body)
+            if body is None:
+                raise ConfigurationError(f"a body of round {number} is gone from {agent.blobs.folder}")
+            if item.node == item.child:
+                report = decode_stored(item.frame, EdgeReport)
+                self.reports[item.child] = await self._read_report(task.policy, report, body)
+                received[item.child] = fingerprint(report)
+            else:
+                await self._read_update(task.policy, item, body)
+        return received
+
+    def _end(self, task: Task, head: int) -> None:
+        """Tell everyone below that there is no further round, in the place of the round that will not come."""
+        agent = self.agent
+        state = "done" if head >= task.policy.rounds else "stopped"
+        self.gathering.state = Parent(absent=self.gathering.state.absent)
+        place = max(head, self.opening.round if self.opening else 0) + 1
+        last = self._head(task.id)[2]
+        offer = agent.sign(
+            Offer(
+                sender=agent.id, sequence=agent.sequence(), task=task.id, round=place, policy_hash=task.policy_hash,
+                model_in=last.model_out if last else task.genesis_model,
+                model_bytes=tensors.blob_length(task.policy.parameters), exponent=task.policy.grid.exponent,
+                deadline_seconds=0.0, prev=self._head(task.id)[1], state=state, roster_block=agent.index.head_block,
+            )
+        )  # fmt: skip
+        self.gathering.show(offer, agent.index.roster())
+        self.task = None
+        LOG.info("task %d is %s after round %d", task.id, state, head)
+
+    # --------------------------------------------------------------------------------------------------------- messages
+
+    async def _on_poll(self, signed: Signed[Message], upload: Upload) -> bytes:
+        return await self.gathering.poll(signed, upload)
+
+    async def _on_update(self, received: Signed[Message], upload: Upload) -> bytes:
+        """An update that an edge promised a place for and passes on."""
+        agent, gathering = self.agent, self.gathering
+        signed = expect(received, Update)
+        leaf = signed.message.leaf
+        edge = require_active(gathering.roster, leaf.edge)
+        if edge.parent != agent.id:
+            raise PeerFault("wrong-parent", f"edge {leaf.edge} does not belong below this cloud")
+        mine = gathering.desk(leaf.task)
+        known = agent.store.contribution(leaf.task, leaf.round, leaf.edge, leaf.node)
+        if known is not None and known.frame == signed.stored():
+            return b""
+        judge_update(
+            Desk(leaf.edge, agent.domain, mine.roster, mine.task, mine.round, mine.samples_cap, mine.body_bytes), signed
+        )
+        if known is not None:
+            raise PeerFault("duplicate", f"node {leaf.node} has another update in round {leaf.round}")
+        policy = agent.task(leaf.task).policy
+        body = await upload.read(leaf.ciphertext)
+        item = Contribution(
+            leaf.task, leaf.round, leaf.edge, leaf.node, len(self.received), signed.stored(), leaf.ciphertext, b""
+        )
+        async with gathering.admission:
+            gathering.require_open(leaf.task, leaf.round)
+            if leaf.node in self.received:
+                return b""
+            await agent.work(len(body), agent.blobs.put, body, leaf.ciphertext)
+            await self._read_update(policy, item, body)
+            agent.store.add_contribution(item)
+        return b""
+
+    async def _read_update(self, policy: Policy, item: Contribution, body: bytes | bytearray) -> None:
+        """Decrypt, decode and check an update; one that fails stays, marked with its fault."""
+        agent = self.agent
+        message = decode_stored(item.frame, Update).message
+        key, refused, integers = b"", "", None
+        try:
+            key = updates.content_key(message.wrapped, agent.network)
+            opened = await agent.work(len(body), updates.judge, message, body, key, policy)
+            await agent.work(opened.integers.nbytes, updates.audit, message, opened)
+            integers = opened.integers
+        except PeerFault as fault:
+            refused = fault.code
+            LOG.warning("update of node %d marked: %s", item.node, fault)
+        if integers is not None and policy.rule.name == "mean":
+            sums = self.sums.setdefault(item.child, np.zeros(policy.parameters, np.int64))
+            await agent.work(integers.nbytes, aggregate.add_weighted, sums, integers, message.leaf.weight)
+            integers = None
+        shown = key if policy.readers == "public" else b""
+        self.received[item.node] = Received(item.frame, message.leaf, shown, refused, integers)
+
+    async def _on_report(self, received: Signed[Message], upload: Upload) -> bytes:
+        """An edge's root over what it promised; answered with the cloud's own promise."""
+        agent, gathering = self.agent, self.gathering
+        signed = expect(received, EdgeReport)
+        leaf = signed.message.leaf
+        desk = msgspec.structs.replace(gathering.desk(leaf.task), body_bytes=agent.limits.body_bytes)
+        known = agent.store.contribution(leaf.task, leaf.round, leaf.edge, leaf.edge)
+        if known is not None and known.frame == signed.stored():
+            return known.reply
+        judge_report(desk, signed)
+        gathering.pace(leaf.edge)
+        body = await upload.read(signed.message.body_digest)
+        policy = agent.task(leaf.task).policy
+        async with gathering.admission:
+            gathering.require_open(leaf.task, leaf.round)
+            if is_repeat(gathering.desk(leaf.task), signed):
+                raise PeerFault("duplicate", f"edge {leaf.edge} has reported on round {leaf.round}")
+            report = await self._read_report(policy, signed, bytes(body))
+            place = len(self.reports)
+            agent.blobs.put(body, signed.message.body_digest)
+            reply = agent.receipt(leaf.task, leaf.round, place, roots.edge_leaf_hash(agent.context, leaf)).stored()
+            agent.store.add_contribution(
+                Contribution(
+                    leaf.task, leaf.round, leaf.edge, leaf.edge, place, signed.stored(), signed.message.body_digest, reply
+                )
+            )
+            self.reports[leaf.edge] = report
+            gathering.received[leaf.edge] = fingerprint(signed)
+            gathering.sequences[leaf.edge] = signed.message.sequence
+        gathering.arrived(leaf.task, leaf.round, leaf.edge)
+        return reply
+
+    async def _read_report(self, policy: Policy, signed: Signed[EdgeReport], data: bytes) -> Reported:
+        """Check an edge's report against its updates; PeerFault for anything the edge must not have signed."""
+        agent, message = self.agent, signed.message
+        body = decode_edge_body(data, agent.limits)
+        desk = self.gathering.desk(message.leaf.task)
+        desk = msgspec.structs.replace(desk, roster=agent.roster_at(self.opening.roster_block if self.opening else 0))
+        judged = judge_report_body(desk, message, body)
+        rows = []
+        for update, refused in judged:
+            row = self.received.get(update.message.sender)
+            if policy.arrangement == "two-level":
+                key = updates.content_key(update.message.wrapped, agent.network) if policy.readers == "public" else b""
+                rows.append(Received(update.stored(), update.message.leaf, key, refused, None))
+            elif row is None or row.frame != update.stored():
+                raise PeerFault("mismatch", f"the update of node {update.message.sender} was not passed on")
+            else:
+                rows.append(msgspec.structs.replace(row, refused=row.refused or refused))
+        if policy.arrangement == "flat":
+            sums = self.sums.get(message.sender) if policy.rule.name == "mean" else None
+            return Reported(signed.stored(), message.leaf, tuple(rows), sums)
+        return await self._read_sums(policy, signed, body.sealed_sums, tuple(rows))
+
+    async def _read_sums(
+        self, policy: Policy, signed: Signed[EdgeReport], sealed: bytes, rows: tuple[Received, ...]
+    ) -> Reported:
+        """Two-level: the edge's sums are the ones it committed, and their weight is that of its updates."""
+        agent, message = self.agent, signed.message
+        total = sum(row.leaf.weight for row in rows if not row.refused)
+        if message.weight_total != total:
+            raise PeerFault("mismatch", f"edge {message.sender} claims weight {message.weight_total}, its updates {total}")
+        if not total:
+            return Reported(signed.stored(), message.leaf, rows)
+        key = updates.content_key(message.wrapped, agent.network)
+        place = seal.leaf_context(message.leaf.task, message.leaf.round, message.sender)
+        plain = await agent.work(len(sealed), seal.open_sealed, key, sealed, place)
+        sums = tensors.decode_sums(plain, policy.parameters)
+        if await agent.work(sums.nbytes, chunks.sums_root, sums) != message.leaf.aggregate:
+            raise PeerFault("mismatch", f"the sums of edge {message.sender} do not have the root it signed")
+        blob = agent.blobs.put(sealed)
+        return Reported(signed.stored(), message.leaf, rows, sums, blob, key if policy.readers == "public" else b"")
+
+    async def _on_registration(self, received: Signed[Message], upload: Upload) -> bytes:
+        """Pay the gas for a node that is not on the ledger yet. It is pending until a registrar admits it."""
+        agent = self.agent
+        signed = expect(received, Registration)
+        message = signed.message
+        await agent.view.refresh()
+        if not agent.config.admit_requests or self.registered >= REGISTRATIONS:
+            raise PeerFault("over-quota", "this cloud pays for no further registrations")
+        if agent.index.roster().by_key(message.net_key) is not None:
+            return b""
+        desk = Desk(agent.id, agent.domain, agent.index.roster(), limits=agent.limits)
+        judge_registration(desk, eip712.Domain(agent.context.chain_id, agent.registry), signed)
+        self.registered += 1
+        self.outbox.plan(
+            Register(
+                net_key=message.net_key, account=message.account, owner=message.owner, tier=int(message.tier),
+                parent=message.parent, name=message.name, meta_hash=message.meta_hash, deadline=message.deadline,
+                account_signature=message.account_signature, net_key_proof=message.net_key_proof,
+            )
+        )  # fmt: skip
+        return b""
+
+    # --------------------------------------------------------------------------------------------------------- closing
+
+    async def _close(self, missing: frozenset[int]) -> None:
+        """Settle, evaluate, and commit the round with the transaction that will anchor it."""
+        agent, task, opening = self.agent, self.task, self.opening
+        if task is None or opening is None:
+            return
+        closed = time.time()
+        async with self.gathering.admission:
+            reports = list(self.reports.values())
+        size = task.policy.parameters * 4
+        began = time.perf_counter()
+        result = await agent.work(size, settling.settle, agent.context, task.policy, opening, reports)
+        aggregation = time.perf_counter() - began
+        metrics = await self._evaluate(task.policy, result)
+        evaluation = time.perf_counter() - began - aggregation
+        header, manifest = settling.finish(result, encode_metrics(metrics))
+        agent.blobs.put(result.model_blob, header.model_out)
+        agent.blobs.put(manifest, header.manifest)
+        summary = self._summary(reports, result, metrics, missing, closed, aggregation, evaluation)
+        with agent.store.transaction():
+            agent.store.put_settled(
+                task.id, opening.round, canonical.encode(header), header.manifest, msgspec.json.encode(summary)
+            )
+            self.outbox.plan(AnchorRound(header))
+        self.model = result.model
+        self.gathering.feed(Settled())
+        LOG.info("round %d settled: accuracy %.4f%s", opening.round, summary.accuracy, ", void" if result.void else "")
+        self.round_over.set()
+        self.pump.set()
+
+    async def _evaluate(self, policy: Policy, result: Settlement) -> Metrics:
+        loop, agent = asyncio.get_running_loop(), self.agent
+        workload = self.workloads.load(policy)
+        accuracy, loss = await loop.run_in_executor(agent.pool, evaluate, workload, result.model, agent.config.device)
+        return {"accuracy": accuracy, "loss": loss}
+
+    def _summary(
+        self, reports: list[Reported], result: Settlement, metrics: Metrics, missing: frozenset[int],
+        closed: float, aggregation: float, evaluation: float,
+    ) -> Summary:  # fmt: skip
+        frames = [update.frame for report in reports for update in report.updates]
+        messages = [decode_stored(frame, Update).message for frame in frames]
+        spent, self.ledger_seconds = self.ledger_seconds, 0.0
+        intervals = []
+        for message in messages:
+            told = msgspec.json.decode(message.metrics, type=dict[str, float])
+            intervals.append((told.get("started", 0.0), told.get("finished", 0.0)))
+        return Summary(
+            round=result.header.round, accuracy=float(metrics["accuracy"]), loss=float(metrics["loss"]), void=result.void,
+            updates=len(frames), missing=sorted(missing), weights={message.sender: result.weights.get(message.sender, 0) for message in messages},
+            opened=self.opened_at, closed=closed, settled=time.time(), aggregation=aggregation, evaluation=evaluation,
+            bytes_sent=sum(len(frame) for frame in frames) + sum(message.body_bytes for message in messages),
+            training=intervals, ledger=spent,
+        )  # fmt: skip
+
+    # -------------------------------------------------------------------------------------------------------- anchoring
+
+    async def _anchor(self) -> None:
+        """Deliver what the outbox holds, in order, for as long as the node lives."""
+        while True:
+            began = time.thread_time()
+            try:
+                await self.outbox.drain()
+            except Unavailable as error:
+                LOG.info("the ledger is out of reach, transactions wait: %s", error)
+            self.ledger_seconds += time.thread_time() - began
+            try:
+                await asyncio.wait_for(self.pump.wait(), STEP_SECONDS)
+            except TimeoutError:
+                continue
+            self.pump.clear()
+
+    # ---------------------------------------------------------------------------------------------------------- status
+
+    def waiting_for(self) -> tuple[str, list[str]]:
+        """("2 of 3 edges", the missing ones' names)."""
+        state = self.gathering.state
+        if self.waiting or state.phase is not Phase.OPEN:
+            return self.waiting, []
+        nodes = self.gathering.roster.nodes
+        return f"{len(state.arrived)} of {len(state.expected)} edges", [nodes[child].name for child in sorted(state.missing)]
+
+    def report(self) -> dict[str, object]:
+        """The running task and what its rounds gave so far."""
+        state = self.gathering.state
+        return {
+            "task": self.task.id if self.task else 0,
+            "round": state.round,
+            "phase": state.phase.value,
+            "outbox": self.outbox.status(),
+            "ledger_seconds": self.agent.view.cpu_seconds,
+            "rounds": {
+                str(number): [msgspec.json.decode(row[3]) for row in self.agent.store.settled(number)]
+                for number, task in self.agent.index.tasks.items()
+                if task.cloud == self.agent.id
+            },
+        }
+
+    async def proof(self, task: int, round: int, node: int) -> bytes | None:
+        """The canonical inclusion proof of a node's update in a settled round."""
+        for number, header, manifest, _ in self.agent.store.settled(task):
+            blob = self.agent.blobs.get(manifest)
+            if number == round and blob is not None:
+                found = inclusion.prove(self.agent.context, decode_manifest(blob), node)
+                return None if found is None else canonical.encode(found)
+        return None
+

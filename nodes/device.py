@@ -1,0 +1,205 @@
+"""What a device does: it asks its edge for a round, trains on its own data, and delivers one sealed update.
+
+A device only calls out, so it may sit behind any NAT. The update is composed once: it is on disk before it is sent,
+together with the residual of its compression, and a device that was killed sends the same bytes again instead of
+training again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine
+
+import numpy as np
+
+from middleware.errors import ConfigurationError, PeerFault, Unavailable
+from middleware.learn.train import train
+from middleware.learn.workload import Workload
+from middleware.maths import attack, compress, grid
+from middleware.protocol import update as updates
+from middleware.protocol.machine import Answered, Effect, Event, Member, Offered, Send, Train, Trained, step_member
+from middleware.trust import roots
+from middleware.trust.access import Desk, judge_offer, judge_receipt
+from middleware.types import Policy
+from middleware.wire import tensors
+from middleware.wire.message import Offer, Poll, ReceiptReply, Signed, Update, decode_stored, encode_metrics
+from nodes.agent import STEP_SECONDS, Agent, random_bytes
+from nodes.http import Handler
+from nodes.workloads import Workloads
+
+LOG = logging.getLogger("drystone")
+
+
+class Device:
+    """The capability of tier end."""
+
+    def __init__(self, agent: Agent, workloads: Workloads) -> None:
+        self.agent = agent
+        self.workloads = workloads
+        self.state = Member()
+        self.offer: Signed[Offer] | None = None
+        self.register = None
+        self.handlers: dict[int, Handler] = {}
+
+    def background(self) -> list[Coroutine[None, None, None]]:
+        return []
+
+    async def run(self) -> None:
+        """Ask, train, deliver, for as long as the node lives."""
+        place = (0, 0)
+        while True:
+            poll = self.agent.sign(Poll(self.agent.id, self.agent.sequence(), *place))
+            try:
+                offer = await self.agent.parent.poll(poll.frame())
+                if offer is None:
+                    continue
+                await self._take(offer)
+            except (Unavailable, PeerFault, ConfigurationError) as error:
+                self.agent.state = f"no work: {error}"
+                LOG.info("%s", self.agent.state)
+                await asyncio.sleep(STEP_SECONDS)
+                continue
+            place = (offer.message.task, offer.message.round)
+
+    async def _take(self, offer: Signed[Offer]) -> None:
+        agent, message = self.agent, offer.message
+        await agent.view.until(lambda index: message.task in index.tasks, 2.0)
+        task = agent.task(message.task)
+        judge_offer(Desk(agent.id, agent.domain, agent.index.roster(), limits=agent.limits), offer)
+        if message.state != "open":
+            agent.state = f"task {message.task} is {message.state}"
+            return
+        self.workloads.require(task.policy)
+        self.offer = offer
+        await self._feed(Offered(message.task, message.round))
+
+    async def _feed(self, event: Event) -> None:
+        self.state, effects = step_member(self.state, event, time.monotonic())
+        for effect in effects:
+            await self._perform(effect)
+
+    async def _perform(self, effect: Effect) -> None:
+        match effect:
+            case Train(task, round):
+                if self.agent.store.outgoing(task, round) is None:
+                    await self._compose()
+                await self._feed(Trained())
+            case Send():
+                await self._deliver()
+                await self._feed(Answered())
+
+    # ------------------------------------------------------------------------------------------------------- training
+
+    async def _compose(self) -> None:
+        """Train on the offered model and put the signed update on disk."""
+        agent = self.agent
+        if self.offer is None:
+            raise ConfigurationError("there is no offer to train on")
+        offer = self.offer.message
+        policy = agent.task(offer.task).policy
+        agent.state = f"training round {offer.round} of task {offer.task}"
+        blob = await agent.fetch(offer.model_in, offer.model_bytes)
+        model = tensors.decode_model(blob, policy.parameters)
+        loop = asyncio.get_running_loop()
+        workload = await loop.run_in_executor(agent.pool, self.workloads.load, policy)
+        composed, signed = await loop.run_in_executor(
+            agent.pool, self._train, policy, offer, model, workload, agent.sequence(), agent.store.residual(offer.task)
+        )
+        agent.blobs.put(composed.body, composed.leaf.ciphertext)
+        with agent.store.transaction():
+            if composed.residual is not None:
+                agent.store.put_residual(offer.task, composed.residual.tobytes())
+            agent.store.put_outgoing(offer.task, offer.round, signed.stored(), composed.leaf.ciphertext)
+        if composed.saturated:
+            LOG.warning("round %d: %d coordinates were cut off by the grid", offer.round, composed.saturated)
+
+    def _train(
+        self, policy: Policy, offer: Offer, model: updates.Floats, workload: Workload, sequence: int, kept: bytes | None
+    ) -> tuple[updates.Composed, Signed[Update]]:
+        agent = self.agent
+        started = time.time()
+        result = train(workload, policy, model, offer.round, agent.id, agent.config.device)
+        finished = time.time()
+        update = result.update
+        if agent.config.attack:
+            update = attack.ATTACKS[agent.config.attack](update, np.random.default_rng([policy.seed, offer.round, agent.id]))
+        metrics = encode_metrics(
+            {"started": started, "finished": finished, "samples": result.samples, "steps": result.steps, **result.metrics}
+        )
+        roster = agent.index.roster()
+        edge = roster.nodes[roster.nodes[agent.id].parent]
+        cloud = roster.nodes[edge.parent]
+        composed = updates.compose(
+            update,
+            np.frombuffer(kept, np.float32) if kept is not None else None,
+            policy,
+            (offer.task, offer.round, agent.id, edge.id, sequence),
+            result.samples,
+            metrics,
+            [edge.net_key, cloud.net_key, *(bytes.fromhex(auditor) for auditor in policy.auditors)],
+            random_bytes,
+        )
+        message = Update(
+            agent.id, sequence, composed.leaf, composed.wrapped, metrics, composed.leaf.ciphertext, len(composed.body)
+        )
+        return composed, agent.sign(message)
+
+    # ------------------------------------------------------------------------------------------------------- delivering
+
+    async def _deliver(self) -> None:
+        """Send until there is a receipt or a refusal; both are kept."""
+        agent, store = self.agent, self.agent.store
+        task, round = self.state.task, self.state.round
+        stored = store.outgoing(task, round)
+        if stored is None or stored[3]:
+            return
+        frame, digest, _, _ = stored
+        body = agent.blobs.get(digest)
+        if body is None:
+            raise ConfigurationError(f"the body of this node's update of round {round} is gone from {agent.blobs.folder}")
+        agent.state = f"delivering round {round} of task {task}"
+        while True:
+            try:
+                reply = await agent.parent.post(frame, body)
+            except Unavailable as error:
+                LOG.info("update of round %d not taken yet: %s", round, error)
+                await asyncio.sleep(STEP_SECONDS)
+            except PeerFault as fault:
+                LOG.warning("update of round %d refused: %s", round, fault)
+                self._take_back(task, round, body, fault.code)
+                return
+            else:
+                receipt = decode_stored(reply, ReceiptReply)
+                leaf = decode_stored(frame, Update).message.leaf
+                desk = Desk(agent.id, agent.domain, agent.index.roster(), task, round)
+                judge_receipt(desk, receipt, roots.leaf_hash(agent.context, leaf))
+                store.answer_outgoing(task, round, reply, "receipt")
+                agent.state = f"has a receipt for round {round} of task {task}"
+                return
+
+    def _take_back(self, task: int, round: int, body: bytes, code: str) -> None:
+        """A refused update was not used: what it carried goes back into the residual."""
+        agent, store = self.agent, self.agent.store
+        policy = agent.task(task).policy
+        kept = store.residual(task)
+        with store.transaction():
+            if kept is not None:
+                message = decode_stored(store.outgoing(task, round)[0], Update).message  # type: ignore[index]
+                key = updates.content_key(message.wrapped, agent.network)
+                opened = updates.judge(message, body, key, policy)
+                lost = grid.from_grid(opened.integers, policy.grid.exponent)
+                store.put_residual(task, (np.frombuffer(kept, np.float32) + lost).tobytes())
+            store.answer_outgoing(task, round, None, code)
+
+    # ---------------------------------------------------------------------------------------------------------- status
+
+    def waiting_for(self) -> tuple[str, list[str]]:
+        return "", []
+
+    def report(self) -> dict[str, object]:
+        return {"task": self.state.task, "round": self.state.round, "phase": self.state.phase.value}
+
+    async def proof(self, task: int, round: int, node: int) -> bytes | None:
+        return None

@@ -1,0 +1,250 @@
+"""Routes <-> messages. One place maps errors to status codes, counts them, and turns overload away.
+
+    POST /v1/message?offset=N     one frame; its body may start at byte N of what an earlier try left behind
+    GET  /v1/upload/DIGEST        {"bytes": how much of that body is here}
+    GET  /v1/blob/DIGEST          a content-addressed blob (Range is honoured)
+    GET  /v1/proof/TASK/ROUND/NODE   where a node's update stands in the anchored record
+    GET  /status                  what this node is, does and waits for
+    GET  /metrics                 Prometheus
+
+The head and the signed header are judged before a byte of the body is read: an intruder costs a node the parsing of at
+most one header.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import msgspec
+from aiohttp import web
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from middleware.errors import DrystoneError, LedgerRefused, PeerFault, Unavailable
+from middleware.types import Limits
+from middleware.wire import frame
+from middleware.wire.message import Message, Signed, receive
+from nodes.link import FRAME_TYPE, RESUMABLE_BYTES, Refusal
+from nodes.store import Blobs
+
+LOG = logging.getLogger("drystone")
+RETRY_SECONDS = 1
+READ_BUFFER_BYTES = 1 << 20
+
+
+class Meters:
+    """What `/metrics` shows. One registry a node, so that two nodes in one process do not mix."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.refused = Counter("drystone_refused", "Messages refused, by fault.", ["code"], registry=self.registry)
+        self.accepted = Counter("drystone_accepted", "Messages accepted, by type.", ["type"], registry=self.registry)
+        self.received = Counter("drystone_received_bytes", "Bytes of messages received.", registry=self.registry)
+        self.in_flight = Gauge("drystone_requests_in_flight", "Requests being served.", registry=self.registry)
+        self.round = Gauge("drystone_round", "The round that is open here.", registry=self.registry)
+        self.seconds = Histogram("drystone_request_seconds", "Seconds to serve one message.", registry=self.registry)
+
+
+class Upload:
+    """The body behind a header that has been judged: read once, into one buffer, hashed as it arrives."""
+
+    def __init__(self, routes: Routes, request: web.Request, length: int, offset: int) -> None:
+        self.routes, self.request, self.length, self.offset = routes, request, length, offset
+        self.partial = routes.partial
+
+    @contextmanager
+    def parked(self) -> Iterator[None]:
+        """While a long poll waits it holds no place among the requests in flight."""
+        self.routes.in_service -= 1
+        try:
+            yield
+        finally:
+            self.routes.in_service += 1
+
+    async def read(self, digest: bytes) -> bytearray:
+        """The whole body. PeerFault("mismatch") unless it has the announced length and SHA-256 `digest`."""
+        data = bytearray(self.length)
+        hasher = hashlib.sha256()
+        filled = 0
+        if self.offset:
+            before = self.partial.take(digest)
+            if before is None or len(before) != self.offset or self.offset > self.length:
+                raise PeerFault("mismatch", f"no {self.offset} bytes of that body are waiting here")
+            data[: self.offset] = before
+            hasher.update(before)
+            filled = self.offset
+        try:
+            async for chunk in self.request.content.iter_any():
+                if filled + len(chunk) > self.length:
+                    raise PeerFault("mismatch", f"the body is longer than the {self.length} bytes announced")
+                data[filled : filled + len(chunk)] = chunk
+                hasher.update(chunk)
+                filled += len(chunk)
+        except (ConnectionError, asyncio.CancelledError, web.RequestPayloadError):
+            self.partial.keep(digest, data[:filled])
+            raise
+        if filled < self.length:
+            self.partial.keep(digest, data[:filled])
+            raise PeerFault("mismatch", f"the body stopped at {filled} of {self.length} bytes")
+        if hasher.digest() != digest:
+            raise PeerFault("mismatch", "the body is not the one that the header commits to")
+        return data
+
+
+class Partial:
+    """Beginnings of large bodies whose connection broke, so that a second try sends only the rest.
+
+    At most `most` of them are kept, the oldest goes first: a sender that never comes back costs a bounded memory.
+    """
+
+    def __init__(self, most: int = 4) -> None:
+        self.most = most
+        self.parts: dict[bytes, bytes] = {}
+
+    def keep(self, digest: bytes, data: bytes | bytearray) -> None:
+        if len(data) > RESUMABLE_BYTES:
+            self.parts[digest] = bytes(data)
+            while len(self.parts) > self.most:
+                del self.parts[next(iter(self.parts))]
+
+    def take(self, digest: bytes) -> bytes | None:
+        return self.parts.pop(digest, None)
+
+    def size(self, digest: bytes) -> int:
+        return len(self.parts.get(digest, b""))
+
+
+Handler = Callable[[Signed[Message], Upload], Awaitable[bytes]]
+
+
+class Served(Protocol):
+    """What the routes need from a node."""
+
+    limits: Limits
+    meters: Meters
+    blobs: Blobs
+    handlers: dict[int, Handler]
+
+    def status(self) -> dict[str, object]: ...
+
+    async def proof(self, task: int, round: int, node: int) -> bytes | None: ...
+
+
+def application(node: Served) -> web.Application:
+    """The node's routes as an aiohttp application."""
+    routes = Routes(node)
+    app = web.Application(middlewares=[routes.guard], client_max_size=node.limits.header_bytes)
+    app.router.add_post("/v1/message", routes.message)
+    app.router.add_get("/v1/upload/{digest}", routes.upload)
+    app.router.add_get("/v1/blob/{digest}", routes.blob)
+    app.router.add_get("/v1/proof/{task}/{round}/{node}", routes.proof)
+    app.router.add_get("/status", routes.status)
+    app.router.add_get("/metrics", routes.metrics)
+    return app
+
+
+class Routes:
+    def __init__(self, node: Served) -> None:
+        self.node = node
+        self.partial = Partial()
+        self.large = asyncio.Semaphore(2)  # bodies above RESUMABLE_BYTES held in memory at once
+        self.in_service = 0
+
+    @web.middleware
+    async def guard(self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.StreamResponse:
+        """Errors to statuses; requests above the limit are turned away unread."""
+        meters = self.node.meters
+        if self.in_service >= self.node.limits.requests_in_flight:
+            return self._refuse(PeerFault("overloaded", f"{self.in_service} requests in flight"))
+        meters.in_flight.inc()
+        self.in_service += 1
+        try:
+            return await handler(request)
+        except PeerFault as fault:
+            return self._refuse(fault)
+        except (Unavailable, LedgerRefused) as error:
+            return self._refuse(PeerFault("overloaded", str(error)))
+        except DrystoneError as error:
+            LOG.error("our fault while serving %s: %s", request.path, error)
+            raise
+        finally:
+            self.in_service -= 1
+            meters.in_flight.dec()
+
+    def _refuse(self, fault: PeerFault) -> web.Response:
+        self.node.meters.refused.labels(fault.code).inc()
+        headers = {"Retry-After": str(RETRY_SECONDS)} if fault.status == 429 else {}
+        body = msgspec.json.encode(Refusal(fault.code, fault.detail))
+        return web.Response(status=fault.status, body=body, content_type="application/json", headers=headers)
+
+    async def message(self, request: web.Request) -> web.Response:
+        limits, meters = self.node.limits, self.node.meters
+        offset = _number(request.query.get("offset", "0"))
+        head = frame.parse_head(await _exactly(request, frame.HEAD_BYTES), limits)
+        signed = receive(head, await _exactly(request, head.rest_bytes), limits)
+        handler = self.node.handlers.get(head.code)
+        if handler is None:
+            raise PeerFault("wrong-tier", f"this node takes no {type(signed.message).__name__}")
+        upload = Upload(self, request, head.body_bytes, offset)
+        with meters.seconds.time():
+            if head.body_bytes > RESUMABLE_BYTES:
+                async with self.large:
+                    answer = await handler(signed, upload)
+            else:
+                answer = await handler(signed, upload)
+        meters.accepted.labels(type(signed.message).__name__).inc()
+        meters.received.inc(frame.HEAD_BYTES + head.rest_bytes + head.body_bytes - offset)
+        return web.Response(body=answer, content_type=FRAME_TYPE) if answer else web.Response(status=204)
+
+    async def upload(self, request: web.Request) -> web.Response:
+        return _json({"bytes": self.partial.size(_digest(request))})
+
+    async def blob(self, request: web.Request) -> web.StreamResponse:
+        digest = _digest(request)
+        if not self.node.blobs.has(digest):
+            return _json({"code": "", "detail": f"no blob {digest.hex()} here"}, 404)
+        return web.FileResponse(self.node.blobs.path(digest), chunk_size=1 << 20)
+
+    async def proof(self, request: web.Request) -> web.Response:
+        place = [_number(request.match_info[name]) for name in ("task", "round", "node")]
+        proof = await self.node.proof(*place)
+        if proof is None:
+            return _json({"code": "", "detail": "no such update in the record"}, 404)
+        return web.Response(body=proof, content_type=FRAME_TYPE)
+
+    async def status(self, request: web.Request) -> web.Response:
+        return _json(self.node.status())
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(self.node.meters.registry), content_type="text/plain")
+
+
+def _json(value: object, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=msgspec.json.encode(value), content_type="application/json")
+
+
+def _number(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 19:
+        raise PeerFault("malformed", f"{text[:40]!r} is not a number")
+    return int(text)
+
+
+def _digest(request: web.Request) -> bytes:
+    text = request.match_info["digest"]
+    if len(text) != 64:
+        raise PeerFault("malformed", "a digest has 64 hex digits")
+    try:
+        return bytes.fromhex(text)
+    except ValueError as error:
+        raise PeerFault("malformed", "a digest has 64 hex digits") from error
+
+
+async def _exactly(request: web.Request, count: int) -> bytes:
+    try:
+        return await request.content.readexactly(count)
+    except (asyncio.IncompleteReadError, web.RequestPayloadError) as error:
+        raise PeerFault("malformed", f"the frame ended before its first {count} bytes") from error

@@ -1,0 +1,109 @@
+"""The only way a node calls out: requests to its parent, each with a deadline, repeated as the weather asks.
+
+A refusal by the parent comes back as the `PeerFault` it named; anything that may go better next time (no connection, a
+timeout, 429, 5xx) is `Unavailable`. Large bodies resume where the connection broke: the parent is asked how many bytes
+it has, and only the rest is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+
+import aiohttp
+import msgspec
+
+from middleware.errors import FAULTS, PeerFault, Unavailable
+from middleware.types import Limits
+from middleware.wire.message import Offer, Signed, decode_stored
+
+RESUMABLE_BYTES = 1 << 20  # bytes; smaller bodies are sent again whole
+SEND_BYTES = 1 << 20  # bytes handed to the socket at once
+FRAME_TYPE = "application/vnd.drystone.frame"
+
+
+class Refusal(msgspec.Struct):
+    """The JSON body of an answer that is not 2xx."""
+
+    code: str
+    detail: str
+
+
+class Link:
+    """A parent's address, and a connection that is kept open."""
+
+    def __init__(self, base: str, session: aiohttp.ClientSession, limits: Limits) -> None:
+        self.base = base.rstrip("/")
+        self.session = session
+        self.limits = limits
+
+    async def post(self, frame: bytes, body: bytes | memoryview = b"") -> bytes:
+        """Deliver one message; returns the answer's bytes (empty for 204)."""
+        offset = 0
+        if len(body) > RESUMABLE_BYTES:
+            offset = await self._received(hashlib.sha256(body).hexdigest())
+
+        async def content() -> AsyncIterator[bytes | memoryview]:
+            yield frame
+            view = memoryview(body)
+            for start in range(offset, len(view), SEND_BYTES):
+                yield view[start : start + SEND_BYTES]
+
+        length = str(len(frame) + len(body) - offset)
+        data: bytes | AsyncIterator[bytes | memoryview] = content() if len(body) > RESUMABLE_BYTES else frame + bytes(body)
+        headers = {"Content-Type": FRAME_TYPE, "Content-Length": length}
+        return await self._request("POST", f"/v1/message?offset={offset}", data=data, headers=headers)
+
+    async def poll(self, frame: bytes) -> Signed[Offer] | None:
+        """The parent's next offer, or None after its long poll ran out."""
+        answer = await self._request("POST", "/v1/message?offset=0", data=frame, headers={"Content-Type": FRAME_TYPE})
+        return decode_stored(answer, Offer) if answer else None
+
+    async def blob(self, digest: bytes, most_bytes: int) -> bytes:
+        """A blob of at most `most_bytes`, checked against its digest."""
+        data = await self._request("GET", f"/v1/blob/{digest.hex()}", most_bytes=most_bytes)
+        if hashlib.sha256(data).digest() != digest:
+            raise PeerFault("mismatch", f"{self.base} sent other bytes for blob {digest.hex()[:12]}")
+        return data
+
+    async def proof(self, task: int, round: int, node: int) -> bytes:
+        """The canonical inclusion proof of a node's update."""
+        return await self._request("GET", f"/v1/proof/{task}/{round}/{node}", most_bytes=self.limits.header_bytes)
+
+    async def describe(self) -> dict[str, object]:
+        """The parent's public description: its name and id on the ledger, its tier."""
+        return msgspec.json.decode(await self._request("GET", "/status"), type=dict[str, object])
+
+    async def _received(self, digest: str) -> int:
+        answer = await self._request("GET", f"/v1/upload/{digest}")
+        return msgspec.json.decode(answer, type=dict[str, int])["bytes"]
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        data: bytes | AsyncIterator[bytes | memoryview] | None = None,
+        headers: dict[str, str] | None = None,
+        most_bytes: int | None = None,
+    ) -> bytes:
+        timeout = aiohttp.ClientTimeout(total=self.limits.request_seconds + self.limits.poll_seconds)
+        try:
+            async with self.session.request(method, self.base + path, data=data, headers=headers, timeout=timeout) as answer:
+                if answer.status >= 400:
+                    raise _refusal(answer.status, await answer.read(), self.base)
+                if most_bytes is not None and (answer.content_length or 0) > most_bytes:
+                    raise PeerFault("too-large", f"{self.base}{path} has {answer.content_length} bytes, expected {most_bytes}")
+                return await answer.read()
+        except (aiohttp.ClientError, asyncio.TimeoutError, ConnectionError, OSError) as error:
+            raise Unavailable(f"{self.base} does not answer ({type(error).__name__}); is that node running?") from error
+
+
+def _refusal(status: int, body: bytes, base: str) -> Exception:
+    try:
+        refusal = msgspec.json.decode(body, type=Refusal)
+    except msgspec.MsgspecError:
+        refusal = Refusal("", body[:200].decode(errors="replace"))
+    if status == 429 or status >= 500 or refusal.code not in FAULTS:
+        return Unavailable(f"{base} answered {status} {refusal.code} {refusal.detail}".rstrip())
+    return PeerFault(refusal.code, refusal.detail)

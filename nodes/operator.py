@@ -1,0 +1,187 @@
+"""What the owner of a key does to the ledger: admit and suspend nodes, create and end tasks, fund and pay.
+
+The command line and the demo call these; a daemon never does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from ledger.calls import Admit, Approve, Claim, CloseTask, CreateTask, Fund, Reinstate, Revoke, Suspend
+from ledger.client import EvmLedger
+from ledger.index import Anchored, Index
+from middleware.errors import ConfigurationError, LedgerRefused
+from middleware.trust import merkle
+from middleware.trust.keys import AccountKey
+from middleware.types import CodecSpec, Grid, Node, Policy, Roster, Rule, Status, Training
+from middleware.wire import canonical, tensors
+from middleware.wire.manifest import decode_manifest
+from middleware.wire.policy import encode_policy
+
+VERBS: dict[str, Callable[[int], Admit | Suspend | Reinstate | Revoke]] = {
+    "admit": Admit,
+    "suspend": Suspend,
+    "reinstate": Reinstate,
+    "revoke": Revoke,
+}
+
+
+class Choices(msgspec.Struct, frozen=True):
+    """A task as it is asked for; None leaves a value to the default that fits the rest."""
+
+    workload: str = "digits"
+    client_key: str = "client"
+    model: str = "auto"
+    rounds: int = 20
+    aggregator: str = "multi-krum"
+    tolerate: int = 1
+    arrangement: str = "flat"
+    codec: str = "none"
+    density: float = 0.01
+    grid_bits: int = 16
+    grid_exponent: int | None = None
+    min_updates: int | None = None
+    round_seconds: float = 30.0
+    epochs: int | None = None
+    batch: int | None = None
+    learning_rate: float | None = None
+    momentum: float | None = None
+    readers: str = "public"
+    auditors: tuple[str, ...] = ()
+    reward_per_round: int = 1_000_000
+    samples_cap: int = 4096
+    seed: int = 0
+
+
+def policy_of(choices: Choices) -> Policy:
+    """The policy that these choices mean; ConfigurationError when it cannot hold."""
+    from middleware.learn.workload import resolve_model, workload_id  # torch is loaded only when a task is made
+
+    model, parameters = resolve_model(choices.workload, choices.model, client_key=choices.client_key)
+    rule = Rule(choices.aggregator, 0 if choices.aggregator == "mean" else choices.tolerate)
+    training = msgspec.structs.replace(
+        Training(),
+        **{
+            name: value
+            for name in ("epochs", "batch", "learning_rate", "momentum")
+            if (value := getattr(choices, name)) is not None
+        },
+    )
+    if choices.readers not in ("public", "auditors"):
+        raise ConfigurationError(f"readers {choices.readers!r}: choose public or auditors")
+    return Policy(
+        workload=workload_id(choices.workload),
+        model=model,
+        parameters=parameters,
+        rounds=choices.rounds,
+        arrangement=choices.arrangement,
+        rule=rule,
+        grid=Grid(choices.grid_bits, Grid().exponent if choices.grid_exponent is None else choices.grid_exponent),
+        codec=CodecSpec(choices.codec, choices.density),
+        training=training,
+        min_updates=rule.least_updates if choices.min_updates is None else choices.min_updates,
+        round_seconds=choices.round_seconds,
+        readers="public" if choices.readers == "public" else "auditors",
+        auditors=choices.auditors,
+        samples_cap=choices.samples_cap,
+        reward_per_round=choices.reward_per_round,
+        seed=choices.seed,
+    )
+
+
+class Operator:
+    """A key, and the ledger it acts on."""
+
+    def __init__(self, ledger: EvmLedger, key: AccountKey) -> None:
+        self.ledger, self.key = ledger, key
+        self.index = Index()
+
+    async def refresh(self) -> Index:
+        self.index.extend(await self.ledger.entries(self.index.cursor))
+        return self.index
+
+    async def roster(self) -> Roster:
+        return (await self.refresh()).roster()
+
+    async def change(self, verb: str, nodes: list[Node]) -> None:
+        """Admit, suspend, reinstate or revoke each node."""
+        for node in nodes:
+            await self.ledger.send(VERBS[verb](node.id), self.key)
+
+    async def find(self, names: list[str]) -> list[Node]:
+        """Nodes by name or number; ConfigurationError names the first that the ledger does not know."""
+        roster = await self.roster()
+        return [named(roster, name) for name in names]
+
+    async def pending(self) -> list[Node]:
+        return [node for node in (await self.roster()).nodes.values() if node.status is Status.PENDING]
+
+    async def create_task(self, cloud: str, policy: Policy, window: int) -> int:
+        """Put the task on the ledger and fund all its rounds; returns its number."""
+        from middleware.learn.workload import genesis
+
+        node = named(await self.roster(), cloud)
+        model = tensors.model_hash(tensors.encode_model(genesis(policy)))
+        before = set((await self.refresh()).tasks)
+        await self.ledger.send(CreateTask(node.id, window, model, encode_policy(policy)), self.key)
+        new = set((await self.refresh()).tasks) - before
+        if len(new) != 1:
+            raise LedgerRefused("TaskNotFound", sorted(new))
+        task = new.pop()
+        pool = policy.reward_per_round * policy.rounds
+        if pool:
+            await self.ledger.send(Approve(self.ledger.book.rewards, pool), self.key)
+            await self.ledger.send(Fund(task, pool), self.key)
+        return task
+
+    async def stop_task(self, task: int) -> None:
+        await self.ledger.send(CloseTask(task), self.key)
+
+    async def claim_all(self, task: int, manifest_of: Callable[[bytes], bytes | None]) -> dict[int, int]:
+        """Pay every node what the last anchored round's rewards root owes it; returns node -> amount paid now."""
+        index = await self.refresh()
+        rounds = index.anchored.get(task, [])
+        if not rounds:
+            raise ConfigurationError(f"task {task} has no anchored round yet")
+        last: Anchored = rounds[-1]
+        blob = manifest_of(last.header.manifest)
+        if blob is None:
+            raise ConfigurationError(f"the manifest of round {last.header.round} was not found: give --blobs")
+        entries = list(decode_manifest(blob).rewards)
+        paid: dict[int, int] = {}
+        for place, (node, cumulative) in enumerate(entries):
+            due = cumulative - index.claimed.get((task, node), 0)
+            if due <= 0:
+                continue
+            path = merkle.sum_path(entries, place)
+            await self.ledger.send(
+                Claim(
+                    header=last.header, anchored_at=last.position.time, node=node, cumulative=cumulative, index=place,
+                    size=len(entries), sums=tuple(step[0] for step in path), hashes=tuple(step[1] for step in path),
+                ),
+                self.key,
+            )  # fmt: skip
+            paid[node] = due
+        return paid
+
+
+def named(roster: Roster, name: str) -> Node:
+    """A node by name or number."""
+    node = roster.nodes.get(int(name)) if name.isdigit() else roster.by_name(name)
+    if node is None:
+        known = ", ".join(sorted(node.name for node in roster.nodes.values())) or "none"
+        raise ConfigurationError(f"the ledger knows no node {name!r}; it knows: {known}")
+    return node
+
+
+def read_blob(folders: list[Path], digest: bytes) -> bytes | None:
+    """A blob from the first of these blob folders that holds it."""
+    name = digest.hex()
+    for folder in folders:
+        path = folder / name[:2] / name
+        if path.exists():
+            return path.read_bytes()
+    return None

@@ -1,0 +1,219 @@
+"""What a node must not forget: one SQLite file (WAL, synchronous=FULL) and a folder of content-addressed blobs.
+
+Rows hold the bytes that were signed or received, never a re-encoding, so that what the store returns is what a
+signature covers. Everything that is promised (a receipt, a root, an update) is committed here before it is sent.
+A blob is written to a temporary name, flushed and renamed, so a name is either absent or whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from middleware.errors import ConfigurationError, Unavailable
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS note(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS offer(task INTEGER, round INTEGER, state TEXT, frame BLOB NOT NULL, at REAL NOT NULL,
+    PRIMARY KEY(task, round));
+CREATE TABLE IF NOT EXISTS contribution(task INTEGER, round INTEGER, child INTEGER, node INTEGER, place INTEGER,
+    frame BLOB NOT NULL, body BLOB NOT NULL, reply BLOB NOT NULL, refused TEXT NOT NULL DEFAULT '',
+    forwarded INTEGER NOT NULL DEFAULT 0, PRIMARY KEY(task, round, child, node));
+CREATE TABLE IF NOT EXISTS outgoing(task INTEGER, round INTEGER, frame BLOB NOT NULL, body BLOB NOT NULL,
+    reply BLOB, answer TEXT NOT NULL DEFAULT '', PRIMARY KEY(task, round));
+CREATE TABLE IF NOT EXISTS residual(task INTEGER PRIMARY KEY, value BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS settled(task INTEGER, round INTEGER, header BLOB NOT NULL, manifest BLOB NOT NULL,
+    summary BLOB NOT NULL, PRIMARY KEY(task, round));
+"""
+
+
+class Contribution(msgspec.Struct, frozen=True):
+    """One accepted message of a child: `node` signed the update, `child` brought it (equal at an edge)."""
+
+    task: int
+    round: int
+    child: int
+    node: int
+    place: int  # index in the edge's tree
+    frame: bytes  # without its body
+    body: bytes  # SHA-256 of the body's blob
+    reply: bytes  # the receipt that was promised, as a frame
+    refused: str = ""
+    forwarded: bool = False
+
+
+class Blobs:
+    """A folder of blobs named by the hex of their SHA-256, spread over 256 folders."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def path(self, digest: bytes) -> Path:
+        name = digest.hex()
+        return self.folder / name[:2] / name
+
+    def has(self, digest: bytes) -> bool:
+        return self.path(digest).exists()
+
+    def put(self, data: bytes | bytearray | memoryview, digest: bytes | None = None) -> bytes:
+        """Store `data`; returns its SHA-256. `digest` spares hashing again what was hashed while it arrived."""
+        name = digest if digest is not None else hashlib.sha256(data).digest()
+        path = self.path(name)
+        if path.exists():
+            return name
+        path.parent.mkdir(exist_ok=True)
+        try:
+            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            os.replace(temporary, path)
+        except OSError as error:
+            raise Unavailable(f"cannot write blob {name.hex()[:12]}: {error}; free some disk space") from error
+        return name
+
+    def get(self, digest: bytes) -> bytes | None:
+        """The blob's bytes, or None. The caller checks the digest where the bytes decide anything."""
+        try:
+            return self.path(digest).read_bytes()
+        except FileNotFoundError:
+            return None
+
+
+class Store:
+    """The node's memory. One connection, used from the event loop's thread only."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.connection = sqlite3.connect(folder / "node.db", isolation_level=None, timeout=5)
+            self.connection.execute("PRAGMA journal_mode=WAL")
+            self.connection.execute("PRAGMA synchronous=FULL")
+            self.connection.executescript(SCHEMA)
+        except sqlite3.DatabaseError as error:
+            raise ConfigurationError(f"{folder / 'node.db'} is not a usable node database: {error}") from error
+        self.blobs = Blobs(folder / "blobs")
+
+    def close(self) -> None:
+        self.connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing, durable when it returns."""
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self.connection.execute("ROLLBACK")
+            raise
+        self.connection.execute("COMMIT")
+
+    # ------------------------------------------------------------------------------------------------------------ notes
+
+    def note(self, key: str) -> bytes | None:
+        row = self.connection.execute("SELECT value FROM note WHERE key = ?", (key,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def set_note(self, key: str, value: bytes) -> None:
+        self.connection.execute("INSERT OR REPLACE INTO note VALUES (?, ?)", (key, value))
+
+    def next_sequence(self, floor: int) -> int:
+        """A number above every one handed out before, and at least `floor`."""
+        last = int.from_bytes(self.note("sequence") or b"", "big")
+        value = max(last + 1, floor)
+        self.set_note("sequence", value.to_bytes(8, "big"))
+        return value
+
+    # ----------------------------------------------------------------------------------------------------------- offers
+
+    def put_offer(self, task: int, round: int, state: str, frame: bytes, at: float) -> None:
+        self.connection.execute("INSERT OR REPLACE INTO offer VALUES (?, ?, ?, ?, ?)", (task, round, state, frame, at))
+
+    def last_offer(self) -> tuple[int, int, str, bytes, float] | None:
+        row = self.connection.execute(
+            "SELECT task, round, state, frame, at FROM offer ORDER BY task DESC, round DESC LIMIT 1"
+        ).fetchone()
+        return None if row is None else (row[0], row[1], row[2], bytes(row[3]), row[4])
+
+    def offer(self, task: int, round: int) -> bytes | None:
+        row = self.connection.execute("SELECT frame FROM offer WHERE task = ? AND round = ?", (task, round)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    # ---------------------------------------------------------------------------------------------------- contributions
+
+    def add_contribution(self, item: Contribution) -> None:
+        self.connection.execute(
+            "INSERT INTO contribution VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", msgspec.structs.astuple(item)
+        )
+
+    def contributions(self, task: int, round: int, child: int | None = None) -> list[Contribution]:
+        query, arguments = "SELECT * FROM contribution WHERE task = ? AND round = ?", [task, round]
+        if child is not None:
+            query, arguments = query + " AND child = ?", [*arguments, child]
+        rows = self.connection.execute(query + " ORDER BY child, place", arguments)
+        return [Contribution(*row[:9], forwarded=bool(row[9])) for row in rows]
+
+    def contribution(self, task: int, round: int, child: int, node: int) -> Contribution | None:
+        row = self.connection.execute(
+            "SELECT * FROM contribution WHERE task = ? AND round = ? AND child = ? AND node = ?",
+            (task, round, child, node),
+        ).fetchone()
+        return None if row is None else Contribution(*row[:9], forwarded=bool(row[9]))
+
+    def mark_forwarded(self, task: int, round: int, node: int) -> None:
+        self.connection.execute(
+            "UPDATE contribution SET forwarded = 1 WHERE task = ? AND round = ? AND node = ?", (task, round, node)
+        )
+
+    def mark_refused(self, task: int, round: int, child: int, node: int, code: str) -> None:
+        self.connection.execute(
+            "UPDATE contribution SET refused = ? WHERE task = ? AND round = ? AND child = ? AND node = ?",
+            (code, task, round, child, node),
+        )
+
+    # --------------------------------------------------------------------------------------------------------- outgoing
+
+    def put_outgoing(self, task: int, round: int, frame: bytes, body: bytes) -> None:
+        self.connection.execute(
+            "INSERT INTO outgoing(task, round, frame, body) VALUES (?, ?, ?, ?)", (task, round, frame, body)
+        )
+
+    def outgoing(self, task: int, round: int) -> tuple[bytes, bytes, bytes | None, str] | None:
+        """(frame without body, body digest, reply or None, final answer or "") of this node's own message."""
+        row = self.connection.execute(
+            "SELECT frame, body, reply, answer FROM outgoing WHERE task = ? AND round = ?", (task, round)
+        ).fetchone()
+        return None if row is None else (bytes(row[0]), bytes(row[1]), row[2], row[3])
+
+    def answer_outgoing(self, task: int, round: int, reply: bytes | None, answer: str) -> None:
+        self.connection.execute(
+            "UPDATE outgoing SET reply = ?, answer = ? WHERE task = ? AND round = ?", (reply, answer, task, round)
+        )
+
+    # --------------------------------------------------------------------------------------------------------- residual
+
+    def residual(self, task: int) -> bytes | None:
+        row = self.connection.execute("SELECT value FROM residual WHERE task = ?", (task,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def put_residual(self, task: int, value: bytes) -> None:
+        self.connection.execute("INSERT OR REPLACE INTO residual VALUES (?, ?)", (task, value))
+
+    # ---------------------------------------------------------------------------------------------------------- settled
+
+    def put_settled(self, task: int, round: int, header: bytes, manifest: bytes, summary: bytes) -> None:
+        self.connection.execute("INSERT INTO settled VALUES (?, ?, ?, ?, ?)", (task, round, header, manifest, summary))
+
+    def settled(self, task: int) -> list[tuple[int, bytes, bytes, bytes]]:
+        """(round, canonical header, manifest digest, summary) of every round of the task that this cloud settled."""
+        rows = self.connection.execute(
+            "SELECT round, header, manifest, summary FROM settled WHERE task = ? ORDER BY round", (task,)
+        )
+        return [(row[0], bytes(row[1]), bytes(row[2]), bytes(row[3])) for row in rows]

@@ -1,0 +1,78 @@
+"""The committed contracts are what the sources compile to, whoever drives the compiler; and forge's tests pass."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from devnet import toolchain
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(toolchain.ROOT)}
+
+
+def build(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(toolchain.CONTRACTS / "build.py"), *words]
+    return subprocess.run(command, cwd=toolchain.ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+
+
+def in_contracts(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        list(words), cwd=toolchain.CONTRACTS, env=toolchain.environment(), capture_output=True, text=True, check=False
+    )
+
+
+def test_the_committed_contracts_are_what_both_compilers_make_of_the_sources() -> None:
+    done = build("--check")
+    assert (done.returncode, done.stdout) == (0, "5 contracts: ledger/abi, forge and py-solc-x agree\n"), done.stderr
+
+
+def test_a_wrong_word_is_refused_with_the_usage() -> None:
+    done = build("--chekc")
+    assert done.returncode == 2
+    assert "--check" in done.stderr
+
+
+def test_the_shim_speaks_the_two_ways_that_its_callers_use() -> None:
+    version = in_contracts(toolchain.solc(), "--version").stdout.splitlines()[-1]
+    assert version.startswith("Version: 0.8.37+commit.")
+    asked = {"language": "Solidity", "sources": {"a.sol": {"content": "contract {"}}, "settings": {}}
+    answer = subprocess.run(
+        [toolchain.solc(), "--standard-json"], input=json.dumps(asked), capture_output=True, text=True, check=True
+    )
+    assert json.loads(answer.stdout)["errors"][0]["type"] == "ParserError"
+    assert in_contracts(toolchain.solc(), "--help").returncode == 1
+
+
+def test_every_forge_test_passes() -> None:
+    done = in_contracts(toolchain.forge(), "test", "--json")
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    suites = json.loads(done.stdout)
+    results = [result["status"] for suite in suites.values() for result in suite["test_results"].values()]
+    assert len(results) > 100
+    assert set(results) == {"Success"}
+
+
+def test_the_lock_names_no_registry_and_pins_by_digest() -> None:
+    """Packages of some other platforms are pinned by version only: their digests were not to be had when it was written."""
+    lock = json.loads((toolchain.ROOT / "package-lock.json").read_text(encoding="utf-8"))
+    packages = {name: package for name, package in lock["packages"].items() if name}
+    assert packages["node_modules/solc"]["version"] == "0.8.37"
+    assert packages["node_modules/@openzeppelin/contracts"]["version"] == "5.7.0"
+    for name, package in packages.items():
+        assert "resolved" not in package, name
+        assert package["version"], name
+        if package.get("os", ["linux"]) == ["linux"] and package.get("cpu", ["x64"]) == ["x64"]:
+            assert package["integrity"].startswith("sha512-"), name
+
+
+@pytest.mark.parametrize("find", [toolchain.anvil, toolchain.forge, toolchain.cast, toolchain.solc, toolchain.node])
+def test_every_program_is_found_and_runs(find: object) -> None:
+    assert callable(find)
+    done = in_contracts(find(), "--version")
+    assert done.returncode == 0
+    assert any(letter.isdigit() for letter in done.stdout)

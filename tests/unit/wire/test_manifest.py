@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from middleware.errors import ConfigurationError, PeerFault
+from middleware.types import Limits
+from middleware.wire.manifest import Manifest, ManifestEdge, ManifestUpdate, decode_manifest, encode_manifest
+
+FIXED = settings(derandomize=True, deadline=None, max_examples=200, database=None)
+EDGE = ManifestEdge(
+    b"report", (ManifestUpdate(b"frame", 0, 1, b"k" * 32), ManifestUpdate(b"frame", 1, 0, refused="off-grid"))
+)
+MANIFEST = Manifest(
+    1, 2, 31337, bytes(20), 5, -13, False, bytes(32), bytes(32), (EDGE,), 7, ((3, 1 << 100), (4, 0)), b"{}"
+)
+
+
+@FIXED
+@given(
+    st.lists(st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 2**128 - 1)), max_size=5, unique_by=lambda e: e[0]),
+    st.integers(0, 4),
+    st.booleans(),
+)
+def test_decoding_undoes_encoding(rewards: list[tuple[int, int]], edges: int, void: bool) -> None:
+    value = msgspec.structs.replace(MANIFEST, rewards=tuple(sorted(rewards)), edges=(EDGE,) * edges, void=void)
+    assert decode_manifest(encode_manifest(value)) == value
+
+
+@FIXED
+@given(st.binary(max_size=100), st.integers(0, 300), st.integers(0, 300))
+def test_any_bytes_decode_or_are_malformed(noise: bytes, start: int, end: int) -> None:
+    data = encode_manifest(MANIFEST)
+    for attempt in (noise, data[:start] + noise + data[end:]):
+        try:
+            value = decode_manifest(attempt)
+        except PeerFault as fault:
+            assert fault.code in {"malformed", "too-large"}
+        else:
+            assert encode_manifest(value) == attempt
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rewards": ((4, 1), (3, 1))},
+        {"rewards": ((4, 1), (4, 1))},
+        {"rewards": ((4, 1 << 128),)},
+        {"rewards": ((1 << 32, 1),)},
+        {"ledger": bytes(21)},
+        {"model_in": b""},
+        {"task": -1},
+    ],
+)
+def test_an_impossible_manifest_cannot_be_built(changes: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        msgspec.structs.replace(MANIFEST, **changes)
+
+
+def test_a_refused_update_has_a_known_code_and_no_weight() -> None:
+    for weight, refused in ((1, "off-grid"), (0, "nonsense")):
+        with pytest.raises(ConfigurationError):
+            ManifestUpdate(b"", 0, weight, refused=refused)
+
+
+def test_updates_stand_in_index_order_without_gaps() -> None:
+    for indices in ((1,), (0, 2), (0, 0), (1, 0)):
+        with pytest.raises(ConfigurationError):
+            ManifestEdge(b"", tuple(ManifestUpdate(b"", index, 0) for index in indices))
+
+
+def test_metrics_in_another_spelling_make_the_manifest_malformed() -> None:
+    data = encode_manifest(msgspec.structs.replace(MANIFEST, metrics=b"{ }"))
+    with pytest.raises(PeerFault, match="malformed"):
+        decode_manifest(data)
+
+
+def test_a_manifest_past_the_limit_is_too_large() -> None:
+    with pytest.raises(PeerFault) as caught:
+        decode_manifest(encode_manifest(MANIFEST), Limits(blob_bytes=10))
+    assert caught.value.code == "too-large"
