@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -50,6 +51,7 @@ from middleware.wire.message import (
     Signed,
     Update,
     decode_edge_body,
+    decode_metrics,
     decode_stored,
     encode_metrics,
     expect,
@@ -83,6 +85,7 @@ class Summary(msgspec.Struct, frozen=True):
     evaluation: float
     bytes_sent: int  # update messages of the devices, whole
     training: list[tuple[float, float]]  # each device's interval, by its own clock
+    steps: dict[int, int]  # gradient steps of each device
     ledger: float  # seconds of CPU that the ledger took since the last round
 
 
@@ -104,7 +107,7 @@ class Cloud:
         self.ledger_seconds = 0.0
         self.round_over = asyncio.Event()
         self.pump = asyncio.Event()
-        self.register = outbox.plan
+        self.register: Callable[[Register], object] | None = outbox.plan
         self.handlers: dict[int, Handler] = {
             Poll.code: self._on_poll,
             Update.code: self._on_update,
@@ -241,7 +244,7 @@ class Cloud:
     def _end(self, task: Task, head: int) -> None:
         """Tell everyone below that there is no further round, in the place of the round that will not come."""
         agent = self.agent
-        state = "done" if head >= task.policy.rounds else "stopped"
+        state: Literal["done", "stopped"] = "done" if head >= task.policy.rounds else "stopped"
         self.gathering.state = Parent(absent=self.gathering.state.absent)
         place = max(head, self.opening.round if self.opening else 0) + 1
         last = self._head(task.id)[2]
@@ -452,16 +455,14 @@ class Cloud:
         frames = [update.frame for report in reports for update in report.updates]
         messages = [decode_stored(frame, Update).message for frame in frames]
         spent, self.ledger_seconds = self.ledger_seconds, 0.0
-        intervals = []
-        for message in messages:
-            told = msgspec.json.decode(message.metrics, type=dict[str, float])
-            intervals.append((told.get("started", 0.0), told.get("finished", 0.0)))
+        told = {message.sender: decode_metrics(message.metrics) for message in messages}
         return Summary(
             round=result.header.round, accuracy=float(metrics["accuracy"]), loss=float(metrics["loss"]), void=result.void,
             updates=len(frames), missing=sorted(missing), weights={message.sender: result.weights.get(message.sender, 0) for message in messages},
             opened=self.opened_at, closed=closed, settled=time.time(), aggregation=aggregation, evaluation=evaluation,
             bytes_sent=sum(len(frame) for frame in frames) + sum(message.body_bytes for message in messages),
-            training=intervals, ledger=spent,
+            training=[(float(m.get("started", 0.0)), float(m.get("finished", 0.0))) for m in told.values()],
+            steps={node: int(m.get("steps", 0)) for node, m in told.items()}, ledger=spent,
         )  # fmt: skip
 
     # -------------------------------------------------------------------------------------------------------- anchoring

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 
 import numpy as np
 
+from ledger.calls import Register
 from middleware.errors import ConfigurationError, PeerFault, Unavailable
 from middleware.learn.train import train
 from middleware.learn.workload import Workload
@@ -40,7 +41,7 @@ class Device:
         self.workloads = workloads
         self.state = Member()
         self.offer: Signed[Offer] | None = None
-        self.register = None
+        self.register: Callable[[Register], object] | None = None
         self.handlers: dict[int, Handler] = {}
 
     def background(self) -> list[Coroutine[None, None, None]]:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 
 import numpy as np
 
+from ledger.calls import Register
 from middleware.errors import PeerFault, Unavailable
 from middleware.maths import aggregate
 from middleware.protocol import update as updates
@@ -55,7 +56,7 @@ class Edge:
         self.gathering = Gathering(agent, self._close)
         self.sums: Sums = np.zeros(0, np.int64)
         self.forwards: dict[int, asyncio.Task[None]] = {}
-        self.register = None
+        self.register: Callable[[Register], object] | None = None
         self.handlers: dict[int, Handler] = {
             Poll.code: self._on_poll,
             Update.code: self._on_update,
@@ -234,7 +235,8 @@ class Edge:
         async with self.gathering.admission:
             items = agent.store.contributions(state.task, state.round)
         leaves = [decode_stored(item.frame, Update).message.leaf for item in items]
-        sealed, wrapped, aggregate_root = b"", (), ZERO32
+        sealed, aggregate_root = b"", ZERO32
+        wrapped: tuple[Wrapped, ...] = ()
         total = sum(leaf.weight for leaf, item in zip(leaves, items, strict=True) if not item.refused)
         if policy.arrangement == "two-level" and total:
             sealed, wrapped, aggregate_root = await agent.work(

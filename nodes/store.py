@@ -158,14 +158,14 @@ class Store:
         if child is not None:
             query, arguments = query + " AND child = ?", [*arguments, child]
         rows = self.connection.execute(query + " ORDER BY child, place", arguments)
-        return [Contribution(*row[:9], forwarded=bool(row[9])) for row in rows]
+        return [Contribution(*row[:9], bool(row[9])) for row in rows]
 
     def contribution(self, task: int, round: int, child: int, node: int) -> Contribution | None:
         row = self.connection.execute(
             "SELECT * FROM contribution WHERE task = ? AND round = ? AND child = ? AND node = ?",
             (task, round, child, node),
         ).fetchone()
-        return None if row is None else Contribution(*row[:9], forwarded=bool(row[9]))
+        return None if row is None else Contribution(*row[:9], bool(row[9]))
 
     def mark_forwarded(self, task: int, round: int, node: int) -> None:
         self.connection.execute(

@@ -55,17 +55,14 @@ def prove(context: Context, manifest: Manifest, node: int) -> Inclusion | None:
         index = next((at for at, leaf in enumerate(leaves) if leaf.node == node), None)
         if index is None:
             continue
-        counted = roots.counted_edges(reports)
-        if edge_leaf not in counted:
-            raise PeerFault("malformed", f"edge {edge_leaf.edge} lists updates but signed for none")
-        place = counted.index(edge_leaf)
+        place = reports.index(edge_leaf)
         return Inclusion(
             leaf=leaves[index],
             index=index,
             path=tuple(roots.edge_tree(context, leaves).path(index)),
             edge_leaf=edge_leaf,
             edge_index=place,
-            edges=len(counted),
+            edges=len(reports),
             edge_path=tuple(roots.inputs_tree(context, reports).path(place)),
         )
     return None

@@ -22,12 +22,12 @@ def test_a_device_is_proved_through_its_edge_up_to_the_inputs_root() -> None:
     assert roots.leaf_hash(PLACE, leaf(4, 2)) == merkle.leaf_hash(leaf_data(PLACE, leaf(4, 2)))
 
 
-def test_inputs_stand_in_ascending_edge_without_the_empty_ones() -> None:
+def test_inputs_stand_in_the_order_of_the_receipts_and_empty_edges_count() -> None:
     first, empty, last = (EdgeLeaf(1, 1, edge, bytes(32), count, bytes(32)) for edge, count in ((2, 1), (3, 0), (4, 2)))
-    assert roots.counted_edges([last, empty, first]) == [first, last]
-    expected = merkle.root([edge_leaf_data(PLACE, first), edge_leaf_data(PLACE, last)])
+    expected = merkle.root([edge_leaf_data(PLACE, last), edge_leaf_data(PLACE, empty), edge_leaf_data(PLACE, first)])
     assert roots.inputs_tree(PLACE, [last, empty, first]).root == expected
-    assert roots.inputs_tree(PLACE, [empty]).root == merkle.EMPTY_ROOT
+    assert roots.inputs_tree(PLACE, [first, empty, last]).root != expected
+    assert roots.inputs_tree(PLACE, []).root == merkle.EMPTY_ROOT
 
 
 def test_weights_keep_the_order_of_the_inputs() -> None:

@@ -1,0 +1,179 @@
+"""A whole consortium on one machine: a chain, a cloud, edges and devices, each an operating-system process.
+
+The fleet does with the product's own parts what people do by hand: write configs and keys, deploy, start daemons, admit
+the nodes that were started (and no others), and wait until the ledger shows them all active.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from devnet.chain import Chain, free_port, operator_key
+from devnet.processes import Processes
+from ledger.client import AddressBook, EvmLedger
+from ledger.deploy import deploy, transfer
+from middleware.errors import ConfigurationError, Unavailable
+from middleware.types import Status
+from nodes.config import NodeConfig, Share, WorkloadSettings
+from nodes.create import create_node
+from nodes.operator import Operator
+
+GAS_WEI = 10**19
+JOIN_SECONDS = 180.0
+STEP_SECONDS = 0.1
+
+Tell = Callable[[str], None]
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """How large, and who lies: the first `liars` devices do. Devices are dealt to edges in blocks."""
+
+    devices: int = 8
+    edges: int = 2
+    liars: int = 0
+    attack: str = "negate"
+    workload: str = "digits"
+    client_key: str = "client"
+    split: str = "dirichlet:0.5"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.devices < 1 or not 1 <= self.edges <= self.devices:
+            raise ConfigurationError(f"{self.devices} devices below {self.edges} edges: at least one device an edge")
+        if not 0 <= self.liars <= self.devices:
+            raise ConfigurationError(f"{self.liars} liars among {self.devices} devices")
+
+    def edge_of(self, device: int) -> int:
+        return device * self.edges // self.devices
+
+
+def device_name(number: int) -> str:
+    return f"device-{number + 1}"
+
+
+class Fleet:
+    """The running world below `home`. A context: leaving it stops every process."""
+
+    def __init__(self, home: Path, shape: Shape, block_time: float = 0.0) -> None:
+        self.home, self.shape = home, shape
+        self.processes = Processes(home / "logs")
+        self.chain = Chain(home / "chain", block_time=block_time)
+        self.cloud_port = free_port()
+        self.edge_ports: list[int] = []
+        self.book: AddressBook | None = None
+
+    @property
+    def cloud(self) -> str:
+        return f"http://127.0.0.1:{self.cloud_port}"
+
+    @property
+    def ledger_file(self) -> Path:
+        return self.home / "ledger.json"
+
+    def ledger(self) -> EvmLedger:
+        if self.book is None:
+            raise ConfigurationError("the fleet has not been started")
+        return EvmLedger(self.book)
+
+    def names(self) -> list[str]:
+        edges = [f"edge-{number + 1}" for number in range(self.shape.edges)]
+        return ["cloud", *edges, *(device_name(number) for number in range(self.shape.devices))]
+
+    # ------------------------------------------------------------------------------------------------------------ start
+
+    async def start(self, tell: Tell) -> None:
+        """Bring everything up; returns when the ledger shows every node active."""
+        tell("starting the chain")
+        self.chain.start(self.processes)
+        tell("deploying the contracts")
+        key = operator_key().account
+        self.book = await deploy(self.chain.rpc, key)
+        self.ledger_file.write_bytes(self.book.to_bytes())
+        self._write_nodes()
+        for name in self.names():
+            self.run(name)
+        await transfer(self.chain.rpc, key, self.cloud_account, GAS_WEI)
+        await self._admit(tell)
+
+    def _write_nodes(self) -> None:
+        shape = self.shape
+        self.cloud_account = self._create(
+            "cloud", tier="cloud", listen=f"127.0.0.1:{self.cloud_port}", workloads=[self._workload(Share())]
+        )
+        self.edge_ports = [free_port() for _ in range(shape.edges)]
+        for number, port in enumerate(self.edge_ports):
+            self._create(f"edge-{number + 1}", tier="edge", listen=f"127.0.0.1:{port}", parent=self.cloud)
+        for number in range(shape.devices):
+            share = Share(number, shape.devices, shape.split, shape.seed)
+            self._create(
+                device_name(number), tier="end", workloads=[self._workload(share)],
+                parent=f"http://127.0.0.1:{self.edge_ports[shape.edge_of(number)]}",
+                attack=shape.attack if number < shape.liars else "",
+            )  # fmt: skip
+
+    def _workload(self, share: Share) -> WorkloadSettings:
+        kind, _, file = self.shape.workload.partition(":")
+        name = f"{kind}:{Path(file).resolve()}" if file else self.shape.workload
+        return WorkloadSettings(name, self.shape.client_key, share)
+
+    def _create(
+        self, name: str, *, tier: str, listen: str = "", parent: str = "", attack: str = "",
+        workloads: list[WorkloadSettings] | None = None,
+    ) -> bytes:  # fmt: skip
+        config = NodeConfig(
+            name=name, tier=tier, listen=listen, parent=parent, attack=attack, workloads=workloads or [],
+            ledger=str(self.ledger_file.resolve()),
+        )  # fmt: skip
+        return create_node(self.folder(name), config).account.address
+
+    def folder(self, name: str) -> Path:
+        return self.home / "nodes" / name
+
+    def blob_folders(self) -> list[Path]:
+        return [self.folder(name) / "state" / "blobs" for name in self.names()]
+
+    def run(self, name: str) -> None:
+        """Start one node's process (again)."""
+        config = str(self.folder(name) / "node.toml")
+        environment = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # eleven processes share these cores
+        self.processes.start(name, [sys.executable, "-m", "nodes.cli.main", "node", "run", "--config", config], environment)
+
+    def kill(self, name: str) -> None:
+        """kill -9 one process, the chain's too."""
+        self.processes.all[name].kill()
+
+    def restart(self, name: str) -> None:
+        if name == "chain":
+            self.chain.start(self.processes)
+        else:
+            self.run(name)
+
+    async def _admit(self, tell: Tell) -> None:
+        """As the registrar: admit what was started here, as it shows up on the ledger."""
+        expected = set(self.names())
+        deadline = time.monotonic() + JOIN_SECONDS
+        async with self.ledger() as ledger:
+            operator = Operator(ledger, operator_key().account)
+            while True:
+                self.processes.require_running()
+                nodes = list((await operator.roster()).nodes.values())
+                await operator.change("admit", [n for n in nodes if n.status is Status.PENDING and n.name in expected])
+                active = {node.name for node in nodes if node.status is Status.ACTIVE}
+                tell(f"{len(active)} of {len(expected)} nodes are registered and admitted")
+                if expected <= active:
+                    return
+                if time.monotonic() > deadline:
+                    raise Unavailable(f"these nodes did not join in {JOIN_SECONDS:.0f} s: {', '.join(sorted(expected - active))}")
+                await asyncio.sleep(STEP_SECONDS)
+
+    def __enter__(self) -> Fleet:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.processes.stop()

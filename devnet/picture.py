@@ -1,0 +1,29 @@
+"""Pictures of results: the accuracy of each round beside the central run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def draw_accuracy(path: Path, report: dict[str, Any]) -> None:
+    """A PNG of the run's accuracy curve, the central one and the void rounds."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    rounds = range(1, len(report["accuracy"]) + 1)
+    figure, axes = pyplot.subplots(figsize=(8, 4.5), dpi=120)
+    axes.plot(rounds, report["accuracy"], marker="o", label=f"federated, {report['devices']} devices", color="#2a6f97")
+    axes.plot(rounds, report["central"], linestyle="--", label="central, same gradient steps", color="#a44a3f")
+    for void in report["void_rounds"]:
+        axes.axvspan(void - 0.5, void + 0.5, color="#dddddd", label="_void")
+    rule = report["policy"]["rule"]["name"]
+    liars = ", ".join(report["byzantine"]) or "nobody"
+    axes.set(xlabel="round", ylabel="test accuracy", ylim=(0, 1.02), title=f"{rule}; lying: {liars}; caught: {', '.join(report['caught']) or 'nobody'}")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    figure.tight_layout()
+    figure.savefig(path)
+    pyplot.close(figure)

@@ -1,0 +1,314 @@
+"""The inputs of a round: each edge's signed report, each device's signed update, and what the update says once opened.
+
+Every frame is held against the roster at the manifest's block: who it is, what tier, under whom, with which key. An
+update that stays in the tree but is marked refused must have been refused for a reason that the auditor finds too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import msgspec
+
+from ledger.audit.report import NOBODY, Bench
+from ledger.audit.scene import Scene, fetch, short
+from middleware.errors import PeerFault
+from middleware.protocol import update as updates
+from middleware.protocol.settlement import Received, Reported, Sums, edge_sums
+from middleware.trust import chunks, keys, roots, seal
+from middleware.trust.access import status_fault
+from middleware.types import ZERO32, Node, Status, Tier
+from middleware.wire import tensors
+from middleware.wire.manifest import ManifestEdge, ManifestUpdate
+from middleware.wire.message import EdgeBody, EdgeReport, Signed, Update, decode_edge_body, decode_stored, encode_edge_body
+
+
+class Inputs(msgspec.Struct, frozen=True):
+    """What the round's manifest lists, judged. `readable`: every frame decoded; `complete`: every content was seen."""
+
+    edges: tuple[Reported, ...]
+    readable: bool
+    complete: bool
+
+
+def judge_inputs(scene: Scene, bench: Bench, edges: Iterable[ManifestEdge]) -> Inputs:
+    """Every edge and update of a round, in the manifest's order."""
+    reported: list[Reported] = []
+    readable = complete = True
+    seen: dict[int, int] = {}  # device: the edge that it stood under first
+    names: set[int] = set()
+    for number, edge in enumerate(edges):
+        signed = _report(scene, bench, number, edge, names)
+        rows = [_update(scene, bench, at, row, signed, seen) for at, row in enumerate(edge.updates)]
+        if signed is None or any(row is None for row in rows):
+            readable = complete = False
+            continue
+        received = tuple(row.received for row in rows if row is not None)
+        whole = all(row.complete for row in rows if row is not None)
+        _tree(scene, bench, signed.message, received)
+        _body(scene, bench, signed.message, edge)
+        adds = whole and scene.task.policy.rule.name == "mean"
+        sums = edge_sums(received, scene.task.policy.parameters)[0] if adds else None
+        sums = _sums(scene, bench, signed.message, edge, received, sums)
+        complete = complete and (whole or sums is not None)
+        reported.append(Reported(edge.report, signed.message.leaf, received, sums, edge.sums, edge.content_key))
+    return Inputs(tuple(reported), readable, complete)
+
+
+# ------------------------------------------------------------------------------------------------------------------ edges
+
+
+def _report(
+    scene: Scene, bench: Bench, number: int, edge: ManifestEdge, names: set[int]
+) -> Signed[EdgeReport] | None:
+    """An edge's report: decoded, from an active edge below this cloud, for this round, signed with both of its keys."""
+    try:
+        signed = decode_stored(edge.report, EdgeReport)
+    except PeerFault as fault:
+        bench.invalid("edge", f"report number {number}", str(fault.detail), scene.by_cloud)
+        return None
+    message = signed.message
+    subject, by = f"report of {scene.who(message.sender)}", scene.by_cloud
+    node = scene.roster.nodes.get(message.sender)
+    wrong = _misplaced(scene, node, message.sender, Tier.EDGE, scene.task.cloud)
+    if not wrong and node is not None and node.status is not Status.ACTIVE:
+        wrong = f"the edge is {status_fault(node)} in the round's roster"
+    if not wrong and (message.leaf.task, message.leaf.round) != (scene.header.task, scene.header.round):
+        wrong = f"it was made for task {message.leaf.task}, round {message.leaf.round}"
+    if not wrong and message.sender in names:
+        wrong = "the edge stands twice in the round"
+    names.add(message.sender)
+    if wrong or node is None:
+        bench.invalid("edge", subject, wrong, by)
+        return signed
+    if not keys.message_is_signed_by(scene.context, node.net_key, signed):
+        bench.invalid("edge", subject, "its network key did not sign this report", NOBODY)
+        return signed
+    try:
+        keys.require_edge_root_signature(scene.domain, node.account, message.leaf, message.root_signature)
+    except PeerFault:
+        bench.invalid("edge", subject, "its account did not sign this root", NOBODY)
+        return signed
+    bench.valid("edge", subject)
+    return signed
+
+
+def _misplaced(scene: Scene, node: Node | None, number: int, tier: Tier, parent: int) -> str:
+    """What is wrong with a sender's place in the roster, or ""."""
+    if node is None:
+        return f"the round's roster knows no node {number}"
+    if node.tier is not tier:
+        return f"it is of tier {node.tier.label}, not {tier.label}"
+    if node.parent != parent:
+        return f"its parent is node {node.parent}, not {parent}"
+    return ""
+
+
+def _tree(scene: Scene, bench: Bench, report: EdgeReport, rows: tuple[Received, ...]) -> None:
+    """The updates listed are the ones, and in the order, that the edge signed."""
+    subject, leaf = f"tree of {scene.who(report.sender)}", report.leaf
+    by = f"{scene.by_edge(report.sender)} against {scene.by_cloud}"
+    if leaf.count != len(rows):
+        bench.invalid("edge", subject, f"the edge signed {leaf.count} updates, the manifest lists {len(rows)}", by)
+        return
+    root = roots.edge_tree(scene.context, [row.leaf for row in rows]).root
+    bench.holds(
+        root == leaf.root, "edge", subject,
+        f"the updates listed have root {short(root)}, the edge signed {short(leaf.root)}", by,
+    )  # fmt: skip
+
+
+def _body(scene: Scene, bench: Bench, report: EdgeReport, edge: ManifestEdge) -> None:
+    """The body that the edge sent holds the frames that the manifest lists; it is rebuilt where nobody kept it."""
+    subject = f"report body of {scene.who(report.sender)}"
+    frames = tuple(row.frame for row in edge.updates)
+    if scene.blobs.get(report.body_digest) is None:
+        if edge.sums == ZERO32 and report.body_digest in _flat_bodies(frames, edge):
+            bench.valid("edge", subject)
+            return
+    data = fetch(bench, scene.blobs, "edge", subject, report.body_digest, f"{scene.who(report.sender)} or {scene.cloud}")
+    if data is None:
+        return
+    try:
+        body = decode_edge_body(data)
+    except PeerFault as fault:
+        bench.invalid("edge", subject, fault.detail, scene.by_edge(report.sender), report.body_digest)
+        return
+    same = body.frames == frames and body.sums_digest == edge.sums
+    bench.holds(
+        same, "edge", subject, "it holds other updates or sums than the manifest lists",
+        f"{scene.by_edge(report.sender)} against {scene.by_cloud}", report.body_digest,
+    )  # fmt: skip
+
+
+def _flat_bodies(frames: tuple[bytes, ...], edge: ManifestEdge) -> set[bytes]:
+    """The digests that the body can have without sums: the edge's own marks are all empty, or those of the manifest."""
+    marks = {("",) * len(frames), tuple(row.refused for row in edge.updates)}
+    return {hashlib.sha256(encode_edge_body(EdgeBody(frames, mark))).digest() for mark in marks}
+
+
+def _sums(
+    scene: Scene, bench: Bench, report: EdgeReport, edge: ManifestEdge, rows: tuple[Received, ...], added: Sums | None
+) -> Sums | None:
+    """The undivided sums that the round used of this edge: what its updates add up to, and what it committed."""
+    policy, subject = scene.task.policy, f"sums of {scene.who(report.sender)}"
+    by = scene.by_edge(report.sender)
+    total = sum(row.leaf.weight for row in rows if not row.refused)
+    if policy.arrangement == "flat" or not total:
+        bench.holds(
+            edge.sums == ZERO32 and report.leaf.aggregate == ZERO32, "edge", subject, "there should be none here", by
+        )
+        return added
+    if not bench.holds(
+        report.weight_total == total, "edge", f"weight of {scene.who(report.sender)}",
+        f"its usable updates weigh {total}, it claims {report.weight_total}", by,
+    ):  # fmt: skip
+        return added
+    committed = _committed_sums(scene, bench, report, edge, subject)
+    if committed is None:
+        return added
+    if added is None:
+        return committed
+    bench.holds(
+        bool((committed == added).all()), "edge", subject, "they are not the weighted sum of its usable updates", by, edge.sums
+    )
+    return committed
+
+
+def _committed_sums(scene: Scene, bench: Bench, report: EdgeReport, edge: ManifestEdge, subject: str) -> Sums | None:
+    closed = scene.closed()
+    sealed = fetch(bench, scene.blobs, "edge", f"sealed {subject}", edge.sums, scene.cloud)
+    if sealed is None:
+        return None
+    if closed:
+        bench.unverifiable("edge", subject, closed, edge.sums)
+        return None
+    try:
+        key = edge.content_key
+        if scene.task.policy.readers == "auditors" and scene.reader is not None:
+            key = updates.content_key(report.wrapped, scene.reader)
+        plain = seal.open_sealed(key, sealed, seal.leaf_context(report.leaf.task, report.leaf.round, report.sender))
+        sums = tensors.decode_sums(plain, scene.task.policy.parameters)
+    except PeerFault as fault:
+        bench.invalid("edge", subject, fault.detail, scene.by_cloud, edge.sums)
+        return None
+    root = chunks.sums_root(sums)
+    good = bench.holds(
+        root == report.leaf.aggregate, "edge", subject,
+        f"they have root {short(root)}, the edge signed {short(report.leaf.aggregate)}", scene.by_edge(report.sender),
+        edge.sums,
+    )  # fmt: skip
+    return sums if good else None
+
+
+# ---------------------------------------------------------------------------------------------------------------- updates
+
+
+class _Row(msgspec.Struct, frozen=True):
+    received: Received
+    complete: bool  # its content was seen, or it was refused for good reason
+
+
+def _update(
+    scene: Scene, bench: Bench, at: int, row: ManifestUpdate, report: Signed[EdgeReport] | None, seen: dict[int, int]
+) -> _Row | None:
+    """One update: its frame, then its content."""
+    edge = report.message.leaf.edge if report is not None else 0
+    try:
+        signed = decode_stored(row.frame, Update)
+    except PeerFault as fault:
+        bench.invalid("update", f"update number {at} of {scene.who(edge)}", fault.detail, scene.by_cloud)
+        return None
+    leaf = signed.message.leaf
+    subject = f"update of {scene.who(leaf.node)}"
+    wrong, by = _wrong_frame(scene, signed, edge, row)
+    if not wrong and leaf.node in seen:
+        wrong = f"the node stands twice in the round, under {scene.who(seen[leaf.node])} and {scene.who(edge)}"
+        by = f"{scene.by_edge(edge)} and {scene.by_cloud}"
+    seen.setdefault(leaf.node, edge)
+    if wrong:
+        bench.invalid("update", subject, wrong, by)
+    else:
+        bench.valid("update", subject)
+    integers, complete = _content(scene, bench, signed.message, row, subject)
+    return _Row(Received(row.frame, leaf, row.content_key, row.refused, integers), complete)
+
+
+def _wrong_frame(scene: Scene, signed: Signed[Update], edge: int, row: ManifestUpdate) -> tuple[str, str]:
+    """(what is wrong with an update's frame, whose signature proves it), or ("", "")."""
+    leaf = signed.message.leaf
+    node = scene.roster.nodes.get(leaf.node)
+    wrong = _misplaced(scene, node, leaf.node, Tier.END, edge)
+    if wrong or node is None:
+        return wrong, f"{scene.by_edge(edge)} and {scene.by_cloud}"
+    if not keys.message_is_signed_by(scene.context, node.net_key, signed):
+        return "its network key did not sign this update", NOBODY
+    if leaf.edge != edge:
+        return f"it was made for {scene.who(leaf.edge)}", scene.by_device(leaf.node)
+    if (leaf.task, leaf.round) != (scene.header.task, scene.header.round):
+        return f"it was made for task {leaf.task}, round {leaf.round}", scene.by_device(leaf.node)
+    if leaf.weight > scene.task.policy.samples_cap:
+        return f"it declares {leaf.weight} samples, the cap is {scene.task.policy.samples_cap}", scene.by_device(leaf.node)
+    fault = status_fault(node)
+    if fault and not row.refused:
+        return f"the node is {fault} in the round's roster, and its update was used", scene.by_cloud
+    return "", ""
+
+
+def _content(
+    scene: Scene, bench: Bench, message: Update, row: ManifestUpdate, subject: str
+) -> tuple[updates.Integers | None, bool]:
+    """(the update's integers when they were used, whether nothing about its content is left open)."""
+    leaf, inside = message.leaf, f"content of the {subject}"
+    node = scene.roster.nodes.get(leaf.node)
+    status = status_fault(node) if node is not None else "unknown"
+    if row.refused and row.refused == status:
+        bench.valid("content", inside)
+        return None, True
+    keeper = f"{scene.who(leaf.edge)} or {scene.cloud}"
+    body = fetch(bench, scene.blobs, "content", f"sealed {subject}", leaf.ciphertext, keeper)
+    if body is None:
+        return None, False
+    bench.holds(
+        len(body) == message.body_bytes, "content", f"sealed {subject}",
+        f"it has {len(body)} bytes, the header says {message.body_bytes}", scene.by_device(leaf.node), leaf.ciphertext,
+    )  # fmt: skip
+    closed = scene.closed()
+    if closed:
+        bench.unverifiable("content", inside, closed, leaf.ciphertext)
+        return None, False
+    return _opened(scene, bench, message, row, body, inside)
+
+
+def _opened(
+    scene: Scene, bench: Bench, message: Update, row: ManifestUpdate, body: bytes, inside: str
+) -> tuple[updates.Integers | None, bool]:
+    """The content against its commitment: used updates are good, refused ones are bad for the reason that is written."""
+    leaf, integers, found, detail = message.leaf, None, "", ""
+    if scene.task.policy.readers == "public" and not row.content_key:
+        if row.refused:
+            bench.unverifiable("content", inside, f"refused as {row.refused!r}, and no content key to see why", leaf.ciphertext)
+        else:
+            bench.invalid("content", inside, "the manifest withholds its content key", scene.by_cloud, leaf.ciphertext)
+        return None, False
+    try:
+        key = row.content_key
+        if scene.task.policy.readers == "auditors" and scene.reader is not None:
+            key = updates.content_key(message.wrapped, scene.reader)
+        opened = updates.judge(message, body, key, scene.task.policy)
+        updates.audit(message, opened)
+        integers = opened.integers
+    except PeerFault as fault:
+        found, detail = fault.code, fault.detail
+    if found == row.refused:
+        bench.valid("content", inside)
+        return integers, True
+    if row.refused:
+        bench.invalid("content", inside, f"refused as {row.refused!r}, but the auditor finds {found or 'no fault'!r}", scene.by_cloud)
+    else:
+        bench.invalid(
+            "content", inside, f"it was used although {detail}", f"{scene.by_device(leaf.node)} and {scene.by_cloud}",
+            leaf.ciphertext,
+        )  # fmt: skip
+    return None, False

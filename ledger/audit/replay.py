@@ -1,0 +1,253 @@
+"""One round, judged: its manifest, its roster, its inputs, and the same settlement computed again.
+
+The auditor calls the very function that the cloud called (`protocol.settlement.settle`) on what the manifest lists, and
+compares thing by thing in the order in which one follows from the other, so that what is named first is the cause and
+not a consequence. A wrong round does not taint the next: that one is judged from what the ledger holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import numpy as np
+
+from ledger.audit.inputs import Inputs, judge_inputs
+from ledger.audit.report import Bench
+from ledger.audit.scene import Before, Scene, fetch, short
+from middleware.errors import DrystoneError, PeerFault
+from middleware.maths import reward
+from middleware.protocol.settlement import Opening, Settlement, settle
+from middleware.protocol.update import Floats
+from middleware.trust import merkle, roots
+from middleware.types import ZERO32, Roster
+from middleware.wire import tensors
+from middleware.wire.manifest import Manifest, decode_manifest
+from middleware.wire.message import Update, decode_stored
+
+
+class After(msgspec.Struct, frozen=True):
+    """What a judged round leaves: the next one's `Before`, and what was computed on the way (None where it was not)."""
+
+    before: Before
+    manifest: Manifest | None
+    settlement: Settlement | None
+
+
+def judge_round(scene: Scene, bench: Bench, before: Before, roster_at: Callable[[int], Roster]) -> After:
+    """Everything about one anchored round but its place in the chain of headers. `scene.roster` is that of its block."""
+    manifest = _manifest(scene, bench)
+    if manifest is None:
+        bench.unverifiable("aggregate", "aggregate", "it cannot be repeated without the manifest")
+        return After(Before(_model_out(scene, bench, None), None, before.roster_block), None, None)
+    place = _roster(scene, bench, manifest, before, roster_at)
+    inputs = judge_inputs(place, bench, manifest.edges)
+    _commitments(place, bench, manifest, inputs)
+    settlement = _settled(place, bench, manifest, inputs, before)
+    if settlement is not None:
+        _compare(place, bench, manifest, settlement)
+    model = _model_out(place, bench, settlement)
+    _rewards(place, bench, manifest, before)
+    return After(Before(model, dict(manifest.rewards), manifest.roster_block), manifest, settlement)
+
+
+# --------------------------------------------------------------------------------------------------------------- manifest
+
+
+def _manifest(scene: Scene, bench: Bench) -> Manifest | None:
+    """The manifest that the header names, which says of itself what the header says."""
+    header, by = scene.header, scene.by_cloud
+    data = fetch(bench, scene.blobs, "manifest", "manifest", header.manifest, scene.cloud)
+    if data is None:
+        return None
+    try:
+        manifest = decode_manifest(data)
+    except PeerFault as fault:
+        bench.invalid("manifest", "manifest", fault.detail, by, header.manifest)
+        return None
+    policy = scene.task.policy
+    wanted: dict[str, tuple[object, object]] = {
+        "task": (manifest.task, header.task),
+        "round": (manifest.round, header.round),
+        "chain": (manifest.chain_id, scene.context.chain_id),
+        "ledger": (manifest.ledger, scene.context.ledger),
+        "exponent": (manifest.exponent, policy.grid.exponent),
+        "model_in": (manifest.model_in, header.model_in),
+        "model_out": (manifest.model_out, header.model_out),
+    }
+    for name, (found, expected) in wanted.items():
+        if found != expected:
+            what = f"its {name} is {_shown(found)}, the header and the policy say {_shown(expected)}"
+            bench.invalid("manifest", "manifest", what, by, header.manifest)
+            return manifest
+    bench.valid("manifest", "manifest")
+    return manifest
+
+
+def _roster(
+    scene: Scene, bench: Bench, manifest: Manifest, before: Before, roster_at: Callable[[int], Roster]
+) -> Scene:
+    """The scene with the roster that the round was judged by: of a plausible block, and with the header's root."""
+    block, by = manifest.roster_block, scene.by_cloud
+    if not bench.holds(
+        before.roster_block <= block <= scene.block, "roster", "roster block",
+        f"block {block} is not between the last round's {before.roster_block} and {scene.block}, which anchored it", by,
+    ):  # fmt: skip
+        block = min(max(block, before.roster_block), scene.block)
+    roster = roster_at(block)
+    root = roots.roster_root(roster)
+    bench.holds(
+        root == scene.header.roster, "roster", "roster",
+        f"the ledger's roster at block {block} has root {short(root)}, the header {short(scene.header.roster)}", by,
+    )  # fmt: skip
+    return msgspec.structs.replace(scene, roster=roster)
+
+
+# ------------------------------------------------------------------------------------------- what needs no plaintext
+
+
+def _commitments(scene: Scene, bench: Bench, manifest: Manifest, inputs: Inputs) -> None:
+    """What the header commits about its inputs, from the manifest alone: anybody can check it in any scope."""
+    header, by = scene.header, scene.by_cloud
+    unused = {"forced": header.forced, "scoresRoot": header.scores_root, "budget": header.budget}
+    for name, value in unused.items():
+        bench.holds(value == ZERO32, "header", name, f"it is {short(value)}, this task has none", by)
+    if not inputs.readable:
+        return
+    tree = roots.inputs_tree(scene.context, [edge.leaf for edge in inputs.edges])
+    bench.holds(
+        tree.root == header.inputs_root, "edge", "inputsRoot",
+        f"the edges listed have root {short(tree.root)}, the header {short(header.inputs_root)}", by,
+    )  # fmt: skip
+    bench.holds(
+        tree.size == header.inputs_count, "edge", "inputsCount",
+        f"{tree.size} edges brought updates, the header counts {header.inputs_count}", by,
+    )  # fmt: skip
+    usable = sum(not row.refused for edge in inputs.edges for row in edge.updates)
+    least = scene.task.policy.min_updates
+    bench.holds(
+        manifest.void == (usable < least), "aggregate", "void",
+        f"the manifest says {manifest.void}: {usable} updates could be used, the policy wants {least}", by, header.manifest,
+    )  # fmt: skip
+    weights = [row.weight for edge in manifest.edges for row in edge.updates]
+    nodes = [row.leaf.node for edge in inputs.edges for row in edge.updates]
+    bench.holds(
+        manifest.weight_total == sum(weights), "aggregate", "total weight",
+        f"the weights listed add up to {sum(weights)}, not {manifest.weight_total}", by, header.manifest,
+    )  # fmt: skip
+    root = roots.weights_root(list(zip(nodes, weights, strict=True)))
+    bench.holds(
+        root == header.weights_root, "aggregate", "weightsRoot",
+        f"the weights listed have root {short(root)}, the header {short(header.weights_root)}", by,
+    )  # fmt: skip
+
+
+def _rewards(scene: Scene, bench: Bench, manifest: Manifest, before: Before) -> None:
+    """The header pays what the manifest lists, and the manifest lists what the last round left plus this round's shares."""
+    header, by = scene.header, scene.by_cloud
+    listed = dict(manifest.rewards)
+    try:
+        root = merkle.sum_root(manifest.rewards)
+    except DrystoneError as error:
+        bench.invalid("rewards", "rewards", str(error), by, header.manifest)
+        return
+    bench.holds(
+        root == header.rewards_root, "rewards", "rewardsRoot",
+        f"the rewards listed have root {short(root)}, the header {short(header.rewards_root)}", by,
+    )  # fmt: skip
+    if before.rewards is None:
+        bench.unverifiable("rewards", "rewards", "the last round's manifest is missing, so this round's share cannot be told")
+        return
+    paid = sorted(node for node, weight in manifest_weights(manifest).items() if weight > 0)
+    owed = reward.accumulate(before.rewards, reward.pays(scene.task.policy.reward_per_round, paid))
+    wrong = [node for node in sorted(owed.keys() | listed.keys()) if owed.get(node) != listed.get(node)]
+    for node in wrong:
+        what = f"it stands at {listed.get(node, 'nothing')}, {owed.get(node, 'nothing')} was earned"
+        bench.invalid("rewards", f"reward of {scene.who(node)}", what, by, header.manifest)
+    if not wrong:
+        bench.valid("rewards", "rewards")
+
+
+def manifest_weights(manifest: Manifest) -> dict[int, int]:
+    """The rule's weight by device, as the manifest lists it. A frame that does not decode counts for nobody."""
+    weights: dict[int, int] = {}
+    for edge in manifest.edges:
+        for row in edge.updates:
+            try:
+                weights[decode_stored(row.frame, Update).message.sender] = row.weight
+            except PeerFault:
+                continue
+    return weights
+
+
+# -------------------------------------------------------------------------------------------------------- the settlement
+
+
+def _settled(scene: Scene, bench: Bench, manifest: Manifest, inputs: Inputs, before: Before) -> Settlement | None:
+    """The settlement, repeated; None with the finding that says what it lacked."""
+    header = scene.header
+    model = before.model
+    if model is None:
+        model = read_model(scene, bench, "model the round starts from", header.model_in)
+    if model is None or not inputs.readable or not (inputs.complete or manifest.void):
+        lacking = "the model it starts from" if model is None else "every update's content"
+        bench.unverifiable("aggregate", "aggregate", f"it cannot be repeated without {lacking}")
+        return None
+    opening = Opening(
+        task=header.task, round=header.round, prev=header.prev, policy_hash=header.policy, model_in=header.model_in,
+        model=model, roster_root=header.roster, roster_block=manifest.roster_block, rewards=before.rewards or {},
+    )  # fmt: skip
+    try:
+        with np.errstate(all="ignore"):  # a hostile history may add up to infinity; what counts is the same bits
+            return settle(scene.context, scene.task.policy, opening, inputs.edges)
+    except (DrystoneError, ValueError, ArithmeticError) as error:
+        bench.invalid("aggregate", "aggregate", f"it cannot be repeated: {error}", scene.by_cloud)
+        return None
+
+
+def _compare(scene: Scene, bench: Bench, manifest: Manifest, settlement: Settlement) -> None:
+    """The rule's weights, the sums and the model, in the order in which one follows from the other."""
+    header, mine, by, rule = scene.header, settlement.header, scene.by_cloud, scene.task.policy.rule
+    wrong = False
+    for node, listed in manifest_weights(manifest).items():
+        weight = settlement.weights.get(node, 0)
+        if weight != listed:
+            wrong = True
+            what = f"{rule.name} gives it {weight}, the manifest {listed}"
+            bench.invalid("aggregate", f"weight of {scene.who(node)}", what, by, header.manifest)
+    if not wrong:
+        bench.valid("aggregate", "weights")
+    bench.holds(
+        mine.chunks_root == header.chunks_root, "aggregate", "chunksRoot",
+        f"the sums have root {short(mine.chunks_root)}, the header {short(header.chunks_root)}", by,
+    )  # fmt: skip
+    bench.holds(
+        mine.model_out == header.model_out, "model", "model",
+        f"replayed it is {short(mine.model_out)}, the header says {short(header.model_out)}", by,
+    )  # fmt: skip
+
+
+def _model_out(scene: Scene, bench: Bench, settlement: Settlement | None) -> Floats | None:
+    """The model that the round left. A blob that replay gives to the bit need not be kept by anybody."""
+    digest = scene.header.model_out
+    if settlement is not None and settlement.header.model_out == digest and scene.blobs.get(digest) is None:
+        return settlement.model
+    return read_model(scene, bench, "model blob", digest)
+
+
+def read_model(scene: Scene, bench: Bench, subject: str, digest: bytes) -> Floats | None:
+    """A model from its blob."""
+    data = fetch(bench, scene.blobs, "model", subject, digest, scene.cloud)
+    if data is None:
+        return None
+    try:
+        model = tensors.decode_model(data, scene.task.policy.parameters)
+    except PeerFault as fault:
+        bench.invalid("model", subject, fault.detail, scene.by_cloud, digest)
+        return None
+    bench.valid("model", subject)
+    return model
+
+
+def _shown(value: object) -> str:
+    return short(value) if isinstance(value, bytes) else str(value)

@@ -1,0 +1,102 @@
+"""What a round is judged against: the ledger's word, the blobs, and who is asking.
+
+Nothing here judges; it names nodes as people know them, says whose signature stands under what, and fetches blobs so
+that a missing one and an altered one are told apart in one place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Protocol
+
+import msgspec
+
+from ledger.audit.report import NOBODY, Bench
+from middleware.protocol.update import Floats
+from middleware.trust import eip712
+from middleware.trust.keys import NetworkKey
+from middleware.types import ZERO32, Header, Roster, Task
+from middleware.wire.commitment import Context
+
+
+class Blobs(Protocol):
+    """Where the auditor reads blobs. Whatever comes back is hashed before it is believed."""
+
+    def get(self, digest: bytes) -> bytes | None:
+        """The bytes kept under this SHA-256, or None when nobody has them."""
+        ...
+
+
+class Before(msgspec.Struct, frozen=True):
+    """What a round starts from. `model` and `rewards` are None where the rounds before could not be read."""
+
+    model: Floats | None
+    rewards: Mapping[int, int] | None
+    roster_block: int
+
+
+class Scene(msgspec.Struct, frozen=True):
+    """One anchored round, as the ledger tells it. `roster` is the ledger's at the manifest's block, once that is known."""
+
+    domain: eip712.Domain
+    task: Task
+    header: Header
+    block: int  # that anchored it
+    transaction: bytes
+    blobs: Blobs
+    roster: Roster
+    scope: str  # public | auditor
+    reader: NetworkKey | None
+
+    @property
+    def context(self) -> Context:
+        return self.domain.context
+
+    def who(self, node: int) -> str:
+        """ "edge-1 (node 3)", or "node 3" for one that the ledger does not know."""
+        known = self.roster.nodes.get(node)
+        return f"{known.name} (node {node})" if known is not None and known.name else f"node {node}"
+
+    @property
+    def cloud(self) -> str:
+        return self.who(self.task.cloud)
+
+    @property
+    def by_cloud(self) -> str:
+        """Whose word the header and everything below it is."""
+        return f"the anchor transaction 0x{self.transaction.hex()[:16]} of {self.cloud}"
+
+    def by_edge(self, edge: int) -> str:
+        return f"the root signature of {self.who(edge)}"
+
+    def by_device(self, node: int) -> str:
+        return f"the update signature of {self.who(node)}"
+
+    def closed(self) -> str:
+        """Why this reader may not open contents, or "" when it may."""
+        if self.task.policy.readers == "public":
+            return ""
+        if self.scope == "public":
+            return "not in scope public: only the task's auditors can open it (--scope auditor --key-file FILE)"
+        if self.reader is None or self.reader.public.hex() not in self.task.policy.auditors:
+            return "the key given is not one of the task's auditors"
+        return ""
+
+
+def fetch(bench: Bench, blobs: Blobs, check: str, subject: str, digest: bytes, keeper: str) -> bytes | None:
+    """A blob with the bytes that its name says; else the finding that says why not, and None."""
+    data = blobs.get(digest)
+    name = digest.hex()
+    if data is None:
+        bench.unverifiable(check, subject, f"blob {name[:16]} is missing: {keeper} should serve it", digest)
+    elif hashlib.sha256(data).digest() != digest:
+        bench.invalid(check, subject, f"blob {name[:16]} does not have the SHA-256 that is its name", NOBODY, digest)
+    else:
+        return data
+    return None
+
+
+def short(value: bytes) -> str:
+    """A hash as a person reads it."""
+    return "none" if value == ZERO32 else f"{value.hex()[:16]}"
