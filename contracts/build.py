@@ -1,10 +1,11 @@
 """Compiles the contracts into `ledger/abi/`, and writes the gas table.
 
     python contracts/build.py          compile with py-solc-x, write ledger/abi/*.json and docs/gas.md
-    python contracts/build.py --check  compile in memory; fail unless ledger/abi, forge's bytecode and docs/gas.md all agree
+    python contracts/build.py --check  compile in memory; fail unless ledger/abi, forge's bytecode and docs/gas.md agree
 
-The settings are foundry.toml's, read from there, and both compilers are the same shim; so the two builds differ only in who
-drives them, and must give the same bytecode. The gas table comes from contracts/snapshots, which `make snapshot` writes.
+The settings are foundry.toml's, read from there, and both compilers are the same shim; so the two builds differ only in
+who drives them, and must give the same bytecode. The gas table comes from contracts/snapshots, which the forge test
+`Gas.t.sol` writes.
 """
 
 from __future__ import annotations
@@ -27,6 +28,14 @@ DEPLOYED: Final = ("Authority", "Credit", "Registry", "Ledger", "Rewards")
 ABI: Final = ROOT / "ledger" / "abi"
 GAS: Final = ROOT / "docs" / "gas.md"
 SNAPSHOT: Final = CONTRACTS / "snapshots" / "gas.json"
+GAS_HEAD: Final = """# Gas
+
+Whole transactions as a user pays for them (21,000, calldata, execution, refund), by `contracts/test/Gas.t.sol` in
+forge's isolated mode, solc 0.8.37, optimizer at 200 runs, Cancun. Written by `python contracts/build.py`; do not edit.
+
+| transaction | gas |
+|---|---:|
+"""
 IMPORT: Final = re.compile(r'^\s*import\s[^;]*?"([^"]+)"\s*;', re.MULTILINE)
 
 
@@ -119,12 +128,7 @@ def gas_table() -> str:
     """docs/gas.md: one row for each measured transaction."""
     measured = json.loads(SNAPSHOT.read_text(encoding="utf-8"))
     rows = "".join(f"| {what} | {int(gas):,} |\n" for what, gas in measured.items())
-    return (
-        "# Gas\n\n"
-        "Whole transactions as a user pays for them: 21,000, calldata, execution, refund. Measured by `contracts/test/Gas.t.sol`\n"
-        "in forge's isolated mode, solc 0.8.37, optimizer at 200 runs, Cancun. Written by `python contracts/build.py`; do not edit.\n\n"
-        "| transaction | gas |\n|---|---:|\n" + rows
-    )
+    return GAS_HEAD + rows
 
 
 def _differences(artifacts: dict[str, dict[str, Any]]) -> list[str]:

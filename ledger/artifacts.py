@@ -1,5 +1,5 @@
-"""The compiled contracts, as committed in `ledger/abi/`. `python contracts/build.py --check` proves that they are what the
-sources compile to; here they are only read, so whoever talks to a chain needs no compiler."""
+"""The compiled contracts, as committed in `ledger/abi/`. `python contracts/build.py --check` proves that they are what
+the sources compile to; here they are only read, so whoever talks to a chain needs no compiler."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ NAMES: Final = ("Authority", "Credit", "Registry", "Ledger", "Rewards")
 
 
 class Artifact(msgspec.Struct, frozen=True):
-    """One contract. `bytecode` is the creation code without constructor arguments; `source_hash` is the SHA-256, in hex, over
-    the names and texts of every source that it was compiled from."""
+    """One contract. `bytecode` is the creation code without constructor arguments; `source_hash` the SHA-256, in hex,
+    over the names and texts of every source that it was compiled from."""
 
     name: str
     abi: tuple[dict[str, Any], ...]

@@ -156,8 +156,8 @@ class Agent:
             return
         message = Registration(
             sender=0, sequence=self.sequence(), net_key=call.net_key, account=call.account, owner=call.owner,
-            tier=call.tier, parent=call.parent, name=call.name, meta_hash=call.meta_hash, deadline=call.deadline,
-            account_signature=call.account_signature, net_key_proof=call.net_key_proof,
+            tier=self.config.rank, parent=call.parent, name=call.name, meta_hash=call.meta_hash,
+            deadline=call.deadline, account_signature=call.account_signature, net_key_proof=call.net_key_proof,
         )  # fmt: skip
         try:
             await self.parent.post(self.sign(message).frame())
@@ -174,7 +174,7 @@ class Agent:
             name=name, meta_hash=ZERO32, deadline=deadline,
         )  # fmt: skip
         return Register(
-            net_key=self.network.public, account=account, owner=account, tier=tier, parent=parent, name=name,
+            net_key=self.network.public, account=account, owner=account, tier=int(tier), parent=parent, name=name,
             meta_hash=ZERO32, deadline=deadline, account_signature=self.account.sign_digest(digest),
             net_key_proof=self.network.sign_digest(digest),
         )  # fmt: skip

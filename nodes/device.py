@@ -18,7 +18,7 @@ from ledger.calls import Register
 from middleware.errors import ConfigurationError, PeerFault, Unavailable
 from middleware.learn.train import train
 from middleware.learn.workload import Workload
-from middleware.maths import attack, compress, grid
+from middleware.maths import attack
 from middleware.protocol import update as updates
 from middleware.protocol.machine import Answered, Effect, Event, Member, Offered, Send, Train, Trained, step_member
 from middleware.trust import roots
@@ -110,8 +110,8 @@ class Device:
         )
         agent.blobs.put(composed.body, composed.leaf.ciphertext)
         with agent.store.transaction():
-            if composed.residual is not None:
-                agent.store.put_residual(offer.task, composed.residual.tobytes())
+            if composed.residual is not None and composed.wanted is not None:
+                agent.store.put_residual(offer.task, composed.residual.tobytes(), composed.wanted.tobytes())
             agent.store.put_outgoing(offer.task, offer.round, signed.stored(), composed.leaf.ciphertext)
         if composed.saturated:
             LOG.warning("round %d: %d coordinates were cut off by the grid", offer.round, composed.saturated)
@@ -169,7 +169,9 @@ class Device:
                 await asyncio.sleep(STEP_SECONDS)
             except PeerFault as fault:
                 LOG.warning("update of round %d refused: %s", round, fault)
-                self._take_back(task, round, body, fault.code)
+                with store.transaction():
+                    store.take_back_residual(task)
+                    store.answer_outgoing(task, round, None, fault.code)
                 return
             else:
                 receipt = decode_stored(reply, ReceiptReply)
@@ -179,20 +181,6 @@ class Device:
                 store.answer_outgoing(task, round, reply, "receipt")
                 agent.state = f"has a receipt for round {round} of task {task}"
                 return
-
-    def _take_back(self, task: int, round: int, body: bytes, code: str) -> None:
-        """A refused update was not used: what it carried goes back into the residual."""
-        agent, store = self.agent, self.agent.store
-        policy = agent.task(task).policy
-        kept = store.residual(task)
-        with store.transaction():
-            if kept is not None:
-                message = decode_stored(store.outgoing(task, round)[0], Update).message  # type: ignore[index]
-                key = updates.content_key(message.wrapped, agent.network)
-                opened = updates.judge(message, body, key, policy)
-                lost = grid.from_grid(opened.integers, policy.grid.exponent)
-                store.put_residual(task, (np.frombuffer(kept, np.float32) + lost).tobytes())
-            store.answer_outgoing(task, round, None, code)
 
     # ---------------------------------------------------------------------------------------------------------- status
 

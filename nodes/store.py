@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -28,7 +29,7 @@ CREATE TABLE IF NOT EXISTS contribution(task INTEGER, round INTEGER, child INTEG
     forwarded INTEGER NOT NULL DEFAULT 0, PRIMARY KEY(task, round, child, node));
 CREATE TABLE IF NOT EXISTS outgoing(task INTEGER, round INTEGER, frame BLOB NOT NULL, body BLOB NOT NULL,
     reply BLOB, answer TEXT NOT NULL DEFAULT '', PRIMARY KEY(task, round));
-CREATE TABLE IF NOT EXISTS residual(task INTEGER PRIMARY KEY, value BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS residual(task INTEGER PRIMARY KEY, value BLOB NOT NULL, refused BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS settled(task INTEGER, round INTEGER, header BLOB NOT NULL, manifest BLOB NOT NULL,
     summary BLOB NOT NULL, PRIMARY KEY(task, round));
 """
@@ -47,6 +48,11 @@ class Contribution(msgspec.Struct, frozen=True):
     reply: bytes  # the receipt that was promised, as a frame
     refused: str = ""
     forwarded: bool = False
+
+
+def _contribution(row: tuple[Any, ...]) -> Contribution:
+    task, round, child, node, place, frame, body, reply, refused, forwarded = row
+    return Contribution(task, round, child, node, place, frame, body, reply, refused, bool(forwarded))
 
 
 class Blobs:
@@ -158,14 +164,14 @@ class Store:
         if child is not None:
             query, arguments = query + " AND child = ?", [*arguments, child]
         rows = self.connection.execute(query + " ORDER BY child, place", arguments)
-        return [Contribution(*row[:9], bool(row[9])) for row in rows]
+        return [_contribution(row) for row in rows]
 
     def contribution(self, task: int, round: int, child: int, node: int) -> Contribution | None:
         row = self.connection.execute(
             "SELECT * FROM contribution WHERE task = ? AND round = ? AND child = ? AND node = ?",
             (task, round, child, node),
         ).fetchone()
-        return None if row is None else Contribution(*row[:9], bool(row[9]))
+        return None if row is None else _contribution(row)
 
     def mark_forwarded(self, task: int, round: int, node: int) -> None:
         self.connection.execute(
@@ -203,8 +209,13 @@ class Store:
         row = self.connection.execute("SELECT value FROM residual WHERE task = ?", (task,)).fetchone()
         return None if row is None else bytes(row[0])
 
-    def put_residual(self, task: int, value: bytes) -> None:
-        self.connection.execute("INSERT OR REPLACE INTO residual VALUES (?, ?)", (task, value))
+    def put_residual(self, task: int, value: bytes, refused: bytes) -> None:
+        """`value` is what the next update adds; `refused` is what it adds if the parent refuses the one just composed."""
+        self.connection.execute("INSERT OR REPLACE INTO residual VALUES (?, ?, ?)", (task, value, refused))
+
+    def take_back_residual(self, task: int) -> None:
+        """The update just composed was refused: nothing of it was sent."""
+        self.connection.execute("UPDATE residual SET value = refused WHERE task = ?", (task,))
 
     # ---------------------------------------------------------------------------------------------------------- settled
 

@@ -16,6 +16,9 @@ contract Crowd is Paying {
     /// @notice Times at which a revoked node was seen in another status, a record changed, or a head did not follow.
     uint256 public violations;
 
+    /// @notice Another task, whose pool lies in the same contract and is nobody's here.
+    uint64 public neighbour;
+
     ILedger.Header[] internal _headers;
     uint256[] internal _times;
     Trees.Entry[][] internal _promises;
@@ -25,6 +28,9 @@ contract Crowd is Paying {
     constructor() {
         super.setUp();
         registry.setArbiter(ARBITER);
+        neighbour = openTask(1);
+        fillWallet(address(this), 1e26, address(rewards));
+        rewards.fund(neighbour, 1e26);
     }
 
     /// @dev The constructor did it; the crowd does not start the world again.
@@ -91,8 +97,11 @@ contract Crowd is Paying {
         vm.warp(block.timestamp + between(seconds_, 0, 2 * uint256(UNBONDING_SECONDS)));
     }
 
-    function addToPool(uint256 amount) external watched {
-        fund(between(amount, 0, 1e24));
+    /// @dev Never more than one root promises: the pool is as tight as a pool that pays can be.
+    function topUp(uint256 which) external watched {
+        if (_headers.length == 0) return;
+        uint256 total = totalOf(_promises[between(which, 0, _headers.length - 1)]);
+        if (total > rewards.funded(id)) fund(total - rewards.funded(id));
     }
 
     /// @dev The promises are random, so a later root may well promise a node less than an earlier one did.
@@ -110,14 +119,15 @@ contract Crowd is Paying {
         _records[header.round] = ledger.record(id, header.round);
     }
 
-    function claim(uint256 which, uint256 device) external watched {
+    function claimAll(uint256 which) external watched {
         if (_headers.length == 0) return;
         which = between(which, 0, _headers.length - 1);
         Trees.Entry[] memory entries = _promises[which];
-        IRewards.Claim memory due = claimOf(entries, between(device, 0, DEVICES - 1));
-        uint128 before = rewards.claimed(id, due.node);
-        try rewards.claim(_headers[which], _times[which], due) {} catch {}
-        if (rewards.claimed(id, due.node) < before) ++violations;
+        for (uint256 i = 0; i < DEVICES; ++i) {
+            uint128 before = rewards.claimed(id, entries[i].node);
+            try rewards.claim(_headers[which], _times[which], claimOf(entries, i)) {} catch {}
+            if (rewards.claimed(id, entries[i].node) < before) ++violations;
+        }
     }
 
     function changedRecords() external view returns (uint256 changed) {
@@ -138,7 +148,8 @@ contract Crowd is Paying {
         for (uint256 i = 0; i < DEVICES; ++i) {
             claimed += rewards.claimed(id, firstDevice + uint32(i));
         }
-        return (rewards.funded(id), rewards.paid(id), claimed, credit.balanceOf(address(rewards)));
+        held = credit.balanceOf(address(rewards)) - rewards.funded(neighbour);
+        return (rewards.funded(id), rewards.paid(id), claimed, held);
     }
 }
 

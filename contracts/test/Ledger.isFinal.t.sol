@@ -30,6 +30,17 @@ contract LedgerIsFinalTest is World {
         yes(ledger.isFinal(header, anchoredAt), "on time");
     }
 
+    /// @dev No function opens disputes yet; the field is written where the compiler keeps it: mapping 2, second slot, third number.
+    function test_a_disputed_task_is_not_final(uint64 disputes) public {
+        vm.assume(disputes != 0);
+        bytes32 slot = bytes32(uint256(keccak256(abi.encode(id, uint256(2)))) + 1);
+        vm.store(address(ledger), slot, bytes32(uint256(1) | uint256(disputes) << 128));
+        equal(ledger.task(id).openDisputes, disputes);
+        equal(ledger.task(id).head, 1);
+        vm.warp(anchoredAt + WINDOW);
+        yes(!ledger.isFinal(header, anchoredAt), "disputes come first");
+    }
+
     function test_another_time_is_never_final(uint256 claimedTime) public {
         vm.assume(claimedTime != anchoredAt);
         vm.warp(anchoredAt + WINDOW);

@@ -17,7 +17,7 @@ from ledger.audit.scene import short
 from ledger.events import (
     AccountRotated,
     Claimed,
-    Entry,
+
     Funded,
     KeyRotated,
     Registered,
@@ -27,6 +27,7 @@ from ledger.events import (
     TaskEnded,
 )
 from middleware.errors import DrystoneError, PeerFault
+from middleware.ports import Entry
 from middleware.trust import eip712, keys
 from middleware.types import ZERO32, Header, Status, Tier
 from middleware.wire.commitment import unpack_name

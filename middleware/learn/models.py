@@ -1,15 +1,15 @@
-"""Models by name, so that a policy's text fixes one: its layers, how many numbers it has, and from a seed its first values.
+"""Models by name, so that a policy's text fixes one: its layers, its size, and from a seed its first values.
 
     mlp:IN-HIDDEN-...-CLASSES                           vectors, or anything flattened to IN numbers
     cnn1d:TIMExCHANNELS-FILTERS-...-CLASSES             windows (time, channels)
     cnn2d:HEIGHTxWIDTHxCHANNELS-FILTERS-...-CLASSES     images (height, width, channels)
 
-A convolution is 5 wide with stride 2 in one dimension and 3 by 3 in two, followed by ReLU, in two dimensions then by 2 by 2
-pooling; the last one's outputs are averaged over time or space before one linear layer. ReLU between linear layers. No
-layer keeps state of its own (no batch normalisation), so a model is its parameters and nothing else.
+A convolution is 5 wide with stride 2 in one dimension and 3 by 3 in two, followed by ReLU, in two dimensions then by
+2 by 2 pooling; the last one's outputs are averaged over time or space before one linear layer. ReLU between linear
+layers. No layer keeps state of its own (no batch normalisation), so a model is its parameters and nothing else.
 
-First values are drawn by numpy, uniform within +-1/sqrt(fan in) (LeCun et al. 1998, section 4.6, and torch's own default),
-so that they do not depend on the version of torch.
+First values are drawn by numpy, uniform within +-1/sqrt(fan in) (torch's own default), so that they do not depend on
+the version of torch.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def evaluate(workload: Workload, model: Floats, device: str = "cpu") -> tuple[fl
 
 
 def central(workload: Workload, policy: Policy, steps: Sequence[int], device: str = "cpu") -> list[float]:
-    """Accuracy after each round's worth of central training: `steps[i]` gradient steps on the workload's data in round i.
+    """Accuracy after each round's worth of central training, `steps[i]` gradient steps for round i.
 
     The first model, batch size, learning rate and momentum are those of the federated task, the data is pooled, and
     nothing is reset between rounds.
@@ -103,7 +103,7 @@ def _batches(data: Samples, size: int, generator: np.random.Generator, device: s
     features, labels = _placed(data, device)
     while True:
         order = torch.from_numpy(generator.permutation(len(data))).to(device)
-        yield from zip(features[order].split(size), labels[order].split(size), strict=True)
+        yield from zip(torch.split(features[order], size), torch.split(labels[order], size), strict=True)
 
 
 def _stepper(bound: vector.Bound, workload: Workload, plan: Training) -> Callable[[Tensor, Tensor], Tensor]:

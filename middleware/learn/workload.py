@@ -2,13 +2,15 @@
 
 Built in:
 
-    digits        scikit-learn's 1,797 handwritten digits of 8 by 8 pixels (UCI, Alpaydin and Kaynak 1998), divided by 16
-    table:FILE    .npz with arrays X (n, ...), y (n,), or .csv with a header row, a column y and every other column a feature;
-                  optionally client (n,), the owner of each sample, under a name of your choice, and test (n,) of 0 and 1
+    digits        scikit-learn's 1,797 handwritten digits of 8 by 8 pixels (UCI, Alpaydin and Kaynak 1998), over 16
+    table:FILE    .npz with arrays X (n, ...) and y (n,), or .csv with a header row, a column y and every other column a
+                  feature; optionally client (n,), the owner of each sample, under a name of your choice, and test (n,),
+                  0 or 1
 
-Without a test column a fifth of each class is kept for testing, drawn with a seed that never changes, so that every node
-of a task agrees on it and nobody trains on it. A table's features are standardised by mean and deviation over its training
-part (of each feature of a vector, of each channel of a window or image). The ledger knows a table by its file's SHA-256.
+Without a test column a fifth of each class is kept for testing, drawn with a seed that never changes, so that every
+node of a task agrees on it and nobody trains on it. A table's features are standardised by mean and deviation over its
+training part (of each feature of a vector, of each channel of a window or image). The ledger knows a table by its
+file's SHA-256.
 
 This module is the one place of the library that opens a file: the data of whoever runs it.
 """
@@ -99,7 +101,7 @@ class Classification:
         return cross_entropy(logits, labels)
 
 
-# --------------------------------------------------------------------------------------------------------- what nodes call
+# -------------------------------------------------------------------------------------------------- what nodes call
 
 
 def workload_id(source: str) -> str:
@@ -263,7 +265,7 @@ def _test_part(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
 
 
 def _standard(table: Table, pool: Indices) -> tuple[Floats, Floats]:
-    """(mean, deviation) to standardise by, over the training part: per feature, or per channel if there are axes before it."""
+    """(mean, deviation) over the training part, one for each place of the last axis; (0, 1) to leave values alone."""
     if not table.standardise:
         return np.zeros(1, np.float32), np.ones(1, np.float32)
     axes = tuple(range(table.features.ndim - 1))

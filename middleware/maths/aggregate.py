@@ -2,9 +2,11 @@
 
 Every rule returns the pair (sums, total) undivided, and one integer weight an update (0 = not used):
 
-    mean          sums = sum w_i q_i, total = sum w_i, w_i the declared samples (FedAvg; McMahan et al. 2017, algorithm 1)
+    mean          sums = sum w_i q_i, total = sum w_i, w_i the declared samples (FedAvg; McMahan et al. 2017,
+                  algorithm 1)
     multi-krum    the n - f updates with the smallest scores, one vote each; an update's score is the sum of its squared
-                  distances to its n - f - 2 nearest others (Blanchard et al. 2017, section 4); equal scores: lower index
+                  distances to its n - f - 2 nearest others (Blanchard et al. 2017, section 4); of equal scores the
+                  lower index goes first
     median        coordinatewise: the middle value and total 1, or the sum of the two middle ones and total 2
     trimmed-mean  coordinatewise: the sum of what is left without the f largest and the f smallest, total n - 2f
                   (both Yin et al. 2018, definitions 1 and 2)
@@ -42,7 +44,7 @@ class Aggregate(NamedTuple):
     total: int
 
 
-# ------------------------------------------------------------------------------------------------------------- the mean
+# ----------------------------------------------------------------------------------------------------------- the mean
 
 
 def add_weighted(sums: Sums, integers: Integers, weight: int) -> None:
@@ -77,14 +79,14 @@ def mean(rows: Rows, weights: Sequence[int], f: int = 0) -> Aggregate:
     return Aggregate(tuple(weights), weighted_sums(rows, weights), sum(weights))
 
 
-# ------------------------------------------------------------------------------------------------------------ multi-krum
+# --------------------------------------------------------------------------------------------------------- multi-krum
 
 
 def gram(rows: Rows) -> npt.NDArray[Any]:
     """All inner products (n, n) of n integer rows, exact: int64, or Python integers where 64 bits may not do."""
     length = len(rows[0])
     largest = max(1, max(max(int(row.max()), -int(row.min())) for row in rows)) if length else 1
-    fits = 4 * largest * largest * length * len(rows) < 1 << 63  # four times: a squared distance is (2 largest)**2 at most
+    fits = 4 * largest * largest * length * len(rows) < 1 << 63  # four times: a difference is 2 * largest at most
     products = np.zeros((len(rows), len(rows)), np.int64 if fits else object)
     columns = max(1, min(BLOCK, (1 << 53) // (largest * largest) - 1))
     for start in range(0, length, columns):
@@ -106,7 +108,8 @@ def krum_scores(rows: Rows, f: int) -> list[int]:
     count = len(rows)
     if count < 2 * f + 3:
         raise ValueError(f"multi-krum with f={f} needs at least {2 * f + 3} updates, not {count}")
-    nearest = np.sort(squared_distances(rows), axis=1)[:, 1 : count - f - 1]  # column 0 is the row itself, at distance 0
+    ascending = np.sort(squared_distances(rows), axis=1)
+    nearest = ascending[:, 1 : count - f - 1]  # column 0 is the row itself, at distance 0
     return [int(score) for score in nearest.sum(axis=1)]
 
 
@@ -123,7 +126,7 @@ def multi_krum(rows: Rows, weights: Sequence[int], f: int) -> Aggregate:
     return Aggregate(chosen, weighted_sums(rows, chosen), sum(chosen))
 
 
-# ---------------------------------------------------------------------------------------------------- coordinate by coordinate
+# ------------------------------------------------------------------------------------------- coordinate by coordinate
 
 
 def _middle(rows: Rows, low: int, high: int) -> Sums:

@@ -1,7 +1,7 @@
 """Lies that a device of the devnet can tell: what it does to its update before the grid.
 
 `negate` is the scaled negative of what was learned, the strongest form of "reversed gradient" attacks (inner-product
-manipulation; Xie, Koyejo and Gupta 2019, section 3): under a plain mean of n updates one liar outweighs ten honest ones.
+manipulation; Xie, Koyejo and Gupta 2019, section 3): under a plain mean one liar outweighs nine honest updates.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
     none        every value, little-endian, 1, 2 or 4 bytes wide as the grid needs
     topk        the density * d largest magnitudes and where they are; all other values are zero
-    int8        a shift s and one byte a value: v << s; the smallest s with max|q| >> s <= 127, so +-127 << s is on the grid
+    int8        a shift s and one byte a value, v << s; s is the smallest with max|q| >> s <= 127, which keeps
+                +-127 << s on the grid
     topk+int8   both
 
 What a codec loses is not lost: error feedback adds it to the next update (Seide et al. 2014; Karimireddy et al. 2019,
@@ -76,7 +77,7 @@ def decode(codec: str, payload: Bytes, length: int, bits: int) -> Integers:
     if codec.endswith("int8"):
         if not grid.on_grid(values, 8):
             raise ValueError("int8 values go from -127 to 127")
-        values = values.astype(grid.dtype(bits)) << shift
+        values = np.left_shift(values, shift, dtype=grid.dtype(bits))
     elif not grid.on_grid(values, bits):
         raise ValueError(f"values outside the {bits}-bit grid")
     return values.astype(grid.dtype(bits), copy=False)
@@ -105,7 +106,7 @@ def with_feedback(
     return Sent(payload, integers, wanted - grid.from_grid(integers, exponent), saturated)
 
 
-# ------------------------------------------------------------------------------------------------------------- internals
+# ---------------------------------------------------------------------------------------------------------- internals
 
 
 def _width(codec: str, bits: int) -> int:
@@ -133,7 +134,7 @@ def _round_shift(integers: Integers, shift: int) -> Integers:
     """integers / 2**shift, rounded to nearest even. Exact: 24 bits fit a float32."""
     if shift == 0:
         return integers
-    return np.rint(integers.astype(np.float32) * np.float32(2.0**-shift)).astype(integers.dtype)
+    return np.asarray(np.rint(integers.astype(np.float32) * np.float32(2.0**-shift)).astype(integers.dtype))
 
 
 def _take_byte(data: memoryview) -> tuple[int, memoryview]:
@@ -146,18 +147,13 @@ def _pack_sparse(head: bytes, values: Integers) -> bytes:
     places = np.flatnonzero(values)
     gaps = _pack_varints(np.diff(places, prepend=-1) - 1)
     kept = values[places].tobytes()
-    sizes = {
-        VARINTS: COUNT_BYTES + len(gaps) + len(kept),
-        BITMAP: (values.size + 7) // 8 + len(kept),
-        DENSE: values.nbytes,
+    bodies = {
+        VARINTS: len(places).to_bytes(COUNT_BYTES, "little") + gaps + kept,
+        BITMAP: np.packbits(values != 0, bitorder="little").tobytes() + kept,
+        DENSE: values.tobytes(),
     }
-    layout = min(sizes, key=lambda key: sizes[key])
-    body = {
-        VARINTS: lambda: len(places).to_bytes(COUNT_BYTES, "little") + gaps + kept,
-        BITMAP: lambda: np.packbits(values != 0, bitorder="little").tobytes() + kept,
-        DENSE: values.tobytes,
-    }[layout]()
-    return bytes([layout]) + head + body
+    layout = min(bodies, key=lambda key: len(bodies[key]))
+    return bytes([layout]) + head + bodies[layout]
 
 
 def _unpack(layout: int, data: memoryview, length: int, width: int) -> Integers:

@@ -63,7 +63,7 @@ def on_grid(integers: Integers, bits: int) -> bool:
 def apply(model: Floats, aggregate: Integers, exponent: int) -> Floats:
     """The new model (d,): model + float32(aggregate) * float32(2**exponent), each operation rounded once in float32."""
     if model.dtype != np.float32 or model.shape != aggregate.shape:
-        raise ValueError(f"a float32 model and an aggregate of one shape, not {model.dtype} {model.shape}, {aggregate.shape}")
+        raise ValueError(f"{aggregate.shape} numbers do not move a model of {model.dtype} {model.shape}")
     step = np.float32(2.0**exponent)
     moved = np.empty_like(model)
     for start in range(0, model.size, BLOCK):

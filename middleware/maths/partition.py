@@ -2,12 +2,12 @@
 
     iid            a random deal into parts of equal size
     dirichlet:A    each class is cut by proportions drawn from Dirichlet(A, ..., A): the smaller A, the fewer classes a
-                   device sees (Hsu, Qi and Brown 2019, section 2; drawn for each class as in Li et al. 2022, section 4.2)
-    client         the natural split: samples of one client stay together; whole clients are dealt, largest first, each to
-                   the part that holds least so far
+                   device sees (Hsu, Qi and Brown 2019; drawn for each class as in Li, Diao, Chen and He 2022)
+    client         the natural split: samples of one client stay together; whole clients are dealt, largest first, each
+                   to the part that holds least so far
 
-Every part ends with at least `minimum` samples: what it lacks is moved from the largest part, whose samples are drawn at
-random, so that no device is left with nothing to learn from. (Not for `client`: a client is never divided.)
+Every part ends with at least `minimum` samples: what it lacks is moved, drawn at random, from the largest part, so that
+no device is left with nothing to learn from. (Not for `client`: a client is never divided.)
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def deal(
     split: str, labels: Labels, clients: npt.NDArray[Any] | None, parts: int, generator: np.random.Generator,
     minimum: int = MINIMUM,
 ) -> list[Indices]:  # fmt: skip
-    """The split called iid, dirichlet:A or client, as ascending indices into `labels` (n,). ValueError says what is wrong."""
+    """The split of that name as ascending indices into `labels` (n,). ValueError says what is wrong."""
     kind, _, parameter = split.partition(":")
     if len(labels) < minimum * parts:
         raise ValueError(f"{len(labels)} samples do not give {parts} devices {minimum} each")

@@ -37,7 +37,8 @@ class Composed(msgspec.Struct, frozen=True):
     wrapped: tuple[Wrapped, ...]
     metrics: bytes
     body: bytes
-    residual: Floats | None
+    residual: Floats | None  # what was not sent, where the codec keeps one
+    wanted: Floats | None  # the residual if the parent refuses this update: all that should have been sent
     saturated: int  # coordinates that the grid cut off
 
 
@@ -86,7 +87,7 @@ def compose(
         metrics=hashlib.sha256(metrics).digest(),
     )
     wrapped = tuple(Wrapped(reader, seal.wrap(key, reader)) for reader in readers)
-    return Composed(leaf, wrapped, metrics, body, residual, saturated)
+    return Composed(leaf, wrapped, metrics, body, residual, wanted, saturated)
 
 
 def content_key(wrapped: Iterable[Wrapped], reader: NetworkKey) -> bytes:

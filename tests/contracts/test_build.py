@@ -58,7 +58,7 @@ def test_every_forge_test_passes() -> None:
 
 
 def test_the_lock_names_no_registry_and_pins_by_digest() -> None:
-    """Packages of some other platforms are pinned by version only: their digests were not to be had when it was written."""
+    """Packages of some other platforms are pinned by version only: no digest of theirs was to be had."""
     lock = json.loads((toolchain.ROOT / "package-lock.json").read_text(encoding="utf-8"))
     packages = {name: package for name, package in lock["packages"].items() if name}
     assert packages["node_modules/solc"]["version"] == "0.8.37"

@@ -28,7 +28,7 @@ def test_the_names_are_the_committed_files() -> None:
 
 
 def test_an_unknown_contract_is_refused_by_name() -> None:
-    with pytest.raises(ConfigurationError, match="Arbitrator.*Registry"):
+    with pytest.raises(ConfigurationError, match=r"Arbitrator.*Registry"):
         artifacts.load("Arbitrator")
 
 

@@ -1,0 +1,159 @@
+"""A fleet of any size in one process: real keys, real sealing, real trees, one settlement; no socket, no sleep, no torch.
+
+The same pure functions that the daemons call are called in a row, and the header goes to whichever ledger is given: the
+specification in memory, or a chain. What the devices learned is given by a function, so a test can let them lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ledger.calls import Admit, AnchorRound, CreateTask, Register
+from ledger.index import Index
+from middleware.errors import PeerFault
+from middleware.ports import Ledger, Outcome
+from middleware.protocol import settlement as settling
+from middleware.protocol import update as updates
+from middleware.protocol.settlement import Opening, Received, Reported, Settlement
+from middleware.protocol.update import Floats
+from middleware.trust import eip712, roots
+from middleware.trust.keys import AccountKey, KeyFile, sign_edge_root, sign_message
+from middleware.types import ZERO32, EdgeLeaf, Policy, Tier
+from middleware.wire import tensors
+from middleware.wire.commitment import Context, pack_name
+from middleware.wire.message import EdgeBody, EdgeReport, Update, encode_edge_body, encode_metrics
+from middleware.wire.policy import encode_policy, policy_hash
+
+FAR_DEADLINE = 1 << 40  # seconds: registrations of a simulation do not expire
+
+Learned = Callable[[int, int, Floats], Floats]  # (device number from 0, round, model) -> update
+
+
+class Simulation:
+    """One cloud, `edges` edges, `devices` devices dealt to the edges in blocks."""
+
+    def __init__(
+        self, ledger: Ledger, context: Context, registry: bytes, operator: AccountKey, policy: Policy, learned: Learned,
+        devices: int = 8, edges: int = 2, seed: int = 0,
+    ) -> None:  # fmt: skip
+        self.ledger, self.context, self.operator, self.policy, self.learned = ledger, context, operator, policy, learned
+        self.domain = eip712.Domain(context.chain_id, context.ledger)
+        self.registry = eip712.Domain(context.chain_id, registry)
+        self.devices, self.edges = devices, edges
+        self.generator = np.random.default_rng(seed)
+        self.keys: dict[int, KeyFile] = {}  # by node id: 1 is the cloud, then the edges, then the devices
+        self.index = Index()
+        self.model: Floats = np.zeros(policy.parameters, np.float32)
+        self.rewards: dict[int, int] = {}
+        self.blobs: dict[bytes, bytes] = {}
+        self.prev = ZERO32
+        self.task = self.round = self.sequence = 0
+
+    def _random(self, count: int) -> bytes:
+        return self.generator.bytes(count)
+
+    @property
+    def cloud(self) -> AccountKey:
+        return self.keys[1].account
+
+    def edge_ids(self) -> list[int]:
+        return list(range(2, 2 + self.edges))
+
+    def device_ids(self, edge: int) -> list[int]:
+        first = 2 + self.edges
+        return [first + d for d in range(self.devices) if 2 + d * self.edges // self.devices == edge]
+
+    # ------------------------------------------------------------------------------------------------------------ joining
+
+    async def join(self) -> None:
+        """Register and admit everyone, fund nothing, create the task."""
+        plan = [("cloud", Tier.CLOUD, 0)]
+        plan += [(f"edge-{n + 1}", Tier.EDGE, 1) for n in range(self.edges)]
+        plan += [(f"device-{d + 1}", Tier.END, 2 + d * self.edges // self.devices) for d in range(self.devices)]
+        for number, (name, tier, parent) in enumerate(plan, start=1):
+            keys = KeyFile.generate(self._random)
+            self.keys[number] = keys
+            await self.ledger.send(self._registration(keys, name, tier, parent), self.operator)
+        await self.refresh()
+        for node in self.index.roster().nodes.values():
+            if node.status.name == "PENDING":
+                await self.ledger.send(Admit(node.id), self.operator)
+        blob = tensors.encode_model(self.model)
+        await self.ledger.send(CreateTask(1, 0, tensors.model_hash(blob), encode_policy(self.policy)), self.operator)
+        await self.refresh()
+        self.task = max(self.index.tasks)
+        self.blobs[tensors.model_hash(blob)] = blob
+
+    def _registration(self, keys: KeyFile, name: str, tier: Tier, parent: int) -> Register:
+        account = keys.account.address
+        digest = eip712.registration_digest(
+            self.registry, keys.network.public, account, account, int(tier), parent, pack_name(name), ZERO32, FAR_DEADLINE
+        )
+        return Register(
+            keys.network.public, account, account, int(tier), parent, pack_name(name), ZERO32, FAR_DEADLINE,
+            keys.account.sign_digest(digest), keys.network.sign_digest(digest),
+        )  # fmt: skip
+
+    async def refresh(self) -> None:
+        self.index.extend(await self.ledger.entries(self.index.cursor))
+
+    # ------------------------------------------------------------------------------------------------------------- rounds
+
+    async def play(self) -> tuple[Settlement, Outcome]:
+        """One round from the devices' training to the anchored header."""
+        await self.refresh()
+        self.round += 1
+        opening = Opening(
+            task=self.task, round=self.round, prev=self.prev, policy_hash=policy_hash(encode_policy(self.policy)),
+            model_in=tensors.model_hash(tensors.encode_model(self.model)), model=self.model,
+            roster_root=roots.roster_root(self.index.roster()), roster_block=self.index.head_block, rewards=self.rewards,
+        )  # fmt: skip
+        reports = [self._edge(edge) for edge in self.edge_ids()]
+        settlement = settling.settle(self.context, self.policy, opening, reports)
+        header, manifest = settling.finish(settlement, encode_metrics({}))
+        self.blobs[header.manifest] = manifest
+        self.blobs[header.model_out] = settlement.model_blob
+        outcome = await self.ledger.send(AnchorRound(header), self.cloud)
+        self.prev, self.model, self.rewards = eip712.header_hash(header), settlement.model, settlement.rewards
+        return settlement, outcome
+
+    def _edge(self, edge: int) -> Reported:
+        received = [self._device(device, edge) for device in self.device_ids(edge)]
+        leaf = EdgeLeaf(
+            self.task, self.round, edge, roots.edge_tree(self.context, [r.leaf for r in received]).root, len(received), ZERO32
+        )
+        total = sum(r.leaf.weight for r in received if not r.refused)
+        body = encode_edge_body(EdgeBody(tuple(r.frame for r in received), tuple(r.refused for r in received)))
+        digest = tensors.model_hash(body)
+        self.blobs[digest] = body
+        self.sequence += 1
+        signature = sign_edge_root(self.domain, self.keys[edge].account, leaf)
+        report = EdgeReport(edge, self.sequence, leaf, signature, total, (), digest, len(body))
+        signed = sign_message(self.context, self.keys[edge].network, report)
+        sums = settling.edge_sums(received, self.policy.parameters)[0] if self.policy.rule.name == "mean" else None
+        return Reported(signed.stored(), leaf, tuple(received), sums)
+
+    def _device(self, device: int, edge: int) -> Received:
+        """Compose, open again as the cloud does, and keep the body."""
+        self.sequence += 1
+        number = device - 2 - self.edges
+        learned = self.learned(number, self.round, self.model)
+        readers = [self.keys[edge].network.public, self.keys[1].network.public]
+        composed = updates.compose(
+            learned, None, self.policy, (self.task, self.round, device, edge, self.sequence), 100, encode_metrics({"samples": 100}),
+            readers, self._random,
+        )  # fmt: skip
+        message = Update(
+            device, self.sequence, composed.leaf, composed.wrapped, composed.metrics, composed.leaf.ciphertext, len(composed.body)
+        )
+        signed = sign_message(self.context, self.keys[device].network, message)
+        self.blobs[composed.leaf.ciphertext] = composed.body
+        key = updates.content_key(composed.wrapped, self.keys[1].network)
+        try:
+            opened = updates.judge(message, composed.body, key, self.policy)
+            updates.audit(message, opened)
+        except PeerFault as fault:
+            return Received(signed.stored(), composed.leaf, key, fault.code, None)
+        return Received(signed.stored(), composed.leaf, key, "", opened.integers)

@@ -1,0 +1,156 @@
+"""`drystone audit`: the whole history, judged from the ledger's record and the blobs alone.
+
+Pure: entries and blobs come in, a report goes out; whoever calls reads files and sockets. The order is that of cause
+and effect (the record itself, members, tasks and headers, then each round from its manifest to its rewards, claims, and
+what nodes remember), so the first wrong thing in the report is where to look. Bytes of strangers never raise here: they
+become findings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from ledger.audit.history import Anchor, Walk
+from ledger.audit.memory import Facts, Memory, judge_memory
+from ledger.audit.evidence import Evidence
+from ledger.audit.replay import After, judge_round, read_model
+from ledger.audit.report import Bench, Finding, Report, summarise
+from ledger.audit.scene import Before, Blobs, Scene
+from middleware.errors import ConfigurationError
+from middleware.protocol.settlement import Settlement
+from middleware.trust.keys import NetworkKey
+from middleware.types import Header, Task
+from middleware.wire.manifest import Manifest
+
+SCOPES = ("public", "auditor")
+Progress = Callable[[int, int], None]  # (rounds judged, rounds in all)
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """One round as the audit saw it. `manifest` and `settlement` are None where they could not be read or repeated."""
+
+    header: Header
+    block: int
+    transaction: bytes
+    manifest: Manifest | None
+    settlement: Settlement | None
+
+
+class Examined(msgspec.Struct, frozen=True):
+    """Findings in order, and what was established on the way."""
+
+    findings: list[Finding]
+    rounds: dict[tuple[int, int], Judged]
+    tasks: dict[int, Task]
+
+
+def verify(
+    record: Evidence,
+    blobs: Blobs,
+    scope: str = "public",
+    reader: NetworkKey | None = None,
+    task: int = 0,
+    memories: Iterable[Memory] = (),
+    progress: Progress | None = None,
+) -> Report:
+    """The audit of one task (0: of all), and of the nodes' databases that are given."""
+    examined = examine(record, blobs, scope, reader, task, progress)
+    facts = _facts(record, examined)
+    bench = Bench()
+    for memory in memories:
+        judge_memory(facts, memory, bench)
+    return summarise(examined.findings + bench.findings, scope, _left_out(examined, scope))
+
+
+def examine(
+    record: Evidence,
+    blobs: Blobs,
+    scope: str = "public",
+    reader: NetworkKey | None = None,
+    task: int = 0,
+    progress: Progress | None = None,
+) -> Examined:
+    """Every check of the record but those of the nodes' databases, in order."""
+    if scope not in SCOPES:
+        raise ConfigurationError(f"scope {scope!r}: choose one of {', '.join(SCOPES)}")
+    bench = Bench()
+    bench.findings.extend(record.faults)
+    walk = Walk(record.registry_domain, bench)
+    walk.take(record.entries)
+    examined = Examined(bench.findings, {}, dict(record.index.tasks))
+    wanted = [number for number in sorted(walk.chains) if task in (0, number)]
+    if not wanted:
+        bench.unverifiable("task", f"task {task}" if task else "tasks", "the record holds none such")
+    total, done = sum(len(walk.chains[number].anchors) for number in wanted), 0
+    for number in wanted:
+        known = record.index.tasks.get(number)
+        if known is None:
+            if walk.chains[number].anchors:
+                walk.at(number).unverifiable("task", "rounds", "they cannot be judged: the task's policy does not hold")
+            continue
+        before: Before | None = None
+        for anchor in walk.chains[number].anchors:
+            scene = _scene(record, known, anchor, blobs, scope, reader)
+            at = walk.at(number, anchor.header.round)
+            after = _judge(record, scene, at, before)
+            before, done = after.before, done + 1
+            examined.rounds[number, anchor.header.round] = Judged(
+                anchor.header, scene.block, scene.transaction, after.manifest, after.settlement
+            )
+            if progress is not None:
+                progress(done, total)
+    walk.judge_claims(_earned(examined))
+    return examined
+
+
+def _scene(
+    record: Evidence, task: Task, anchor: Anchor, blobs: Blobs, scope: str, reader: NetworkKey | None
+) -> Scene:
+    position = anchor.entry.position
+    return Scene(
+        domain=record.ledger_domain, task=task, header=anchor.header, block=position.block,
+        transaction=position.transaction, blobs=blobs, roster=record.index.roster(position.block), scope=scope,
+        reader=reader,
+    )  # fmt: skip
+
+
+def _judge(record: Evidence, scene: Scene, bench: Bench, before: Before | None) -> After:
+    """One round; the first starts from the genesis model, with nothing earned and any roster block before its anchor."""
+    if before is None:
+        model = read_model(scene, bench, "genesis model", scene.header.model_in)
+        before = Before(model, {} if scene.header.round == 1 else None, 0)
+    return judge_round(scene, bench, before, record.index.roster)
+
+
+def _earned(examined: Examined) -> dict[int, Sequence[tuple[int, dict[int, int] | None]]]:
+    earned: dict[int, list[tuple[int, dict[int, int] | None]]] = {}
+    for (task, _), judged in sorted(examined.rounds.items()):
+        rewards = dict(judged.manifest.rewards) if judged.manifest is not None else None
+        earned.setdefault(task, []).append((judged.block, rewards))
+    return dict(earned)
+
+
+def _facts(record: Evidence, examined: Examined) -> Facts:
+    return Facts(
+        domain=record.ledger_domain,
+        tasks=examined.tasks,
+        headers={place: judged.header for place, judged in examined.rounds.items()},
+        manifests={place: j.manifest for place, j in examined.rounds.items() if j.manifest is not None},
+        roster_at=record.index.roster,
+        head_block=record.index.head_block,
+    )
+
+
+def _left_out(examined: Examined, scope: str) -> list[str]:
+    """What this audit does not look at by nature: said, so that VALID is not read as more than it is."""
+    words = [
+        "accuracy and loss in a manifest: the cloud's claims, which need the evaluation data",
+        "whether a device trained honestly: only that what it committed is what was used",
+        "samples declared by a device, below the policy's cap",
+    ]
+    if scope == "public" and any(task.policy.readers == "auditors" for task in examined.tasks.values()):
+        words.append("contents of updates that only auditors may open, and the aggregates and models made of them")
+    return words
+

@@ -1,0 +1,296 @@
+"""What the nodes themselves remember, held against the record: offers, receipts, contributions, settled rounds.
+
+A node's database proves nothing to others, but it holds signed bytes, and they must be the ones that the rounds rest on.
+So each row is judged: its frame decodes and is signed, its columns say what the frame says, its receipt is the parent's
+promise for this very leaf, and no row that an anchored round rests on is missing. Reading the files is the caller's work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import msgspec
+
+from ledger.audit.report import NOBODY, Bench
+from middleware.errors import FAULTS, PeerFault
+from middleware.trust import eip712, keys, roots
+from middleware.types import Header, Roster, Task
+from middleware.wire import canonical
+from middleware.wire.manifest import Manifest
+from middleware.wire.message import (
+    EdgeReport,
+    M,
+    Offer,
+    ReceiptReply,
+    Signed,
+    Update,
+    decode_metrics,
+    decode_stored,
+)
+
+Place = tuple[int, int]  # (task, round)
+
+
+class OfferRow(msgspec.Struct, frozen=True):
+    task: int
+    round: int
+    state: str
+    frame: bytes
+
+
+class ContributionRow(msgspec.Struct, frozen=True):
+    """`child` brought it, `node` signed it: equal at an edge, and at a cloud for an edge's own report."""
+
+    task: int
+    round: int
+    child: int
+    node: int
+    place: int
+    frame: bytes
+    body: bytes
+    reply: bytes
+    refused: str
+
+
+class OutgoingRow(msgspec.Struct, frozen=True):
+    task: int
+    round: int
+    frame: bytes
+    body: bytes
+    reply: bytes
+    answer: str
+
+
+class SettledRow(msgspec.Struct, frozen=True):
+    task: int
+    round: int
+    header: bytes
+    manifest: bytes
+    summary: bytes
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """One node's database as it was read. `faults` say what could not be read, and why."""
+
+    place: str  # the file, as a person finds it
+    node: int  # its number on the ledger; 0 when the ledger does not know it
+    offers: tuple[OfferRow, ...] = ()
+    contributions: tuple[ContributionRow, ...] = ()
+    outgoing: tuple[OutgoingRow, ...] = ()
+    settled: tuple[SettledRow, ...] = ()
+    faults: tuple[str, ...] = ()
+    altered: tuple[tuple[str, bytes], ...] = ()  # (file, its name as digest) of blobs that do not have their name's hash
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What the audit of the record established."""
+
+    domain: eip712.Domain
+    tasks: Mapping[int, Task]
+    headers: Mapping[Place, Header]
+    manifests: Mapping[Place, Manifest]
+    roster_at: Callable[[int], Roster]
+    head_block: int
+
+    def roster(self, task: int, round: int) -> Roster:
+        """The roster that a round was judged by; today's for a round that is not anchored."""
+        manifest = self.manifests.get((task, round))
+        return self.roster_at(min(manifest.roster_block, self.head_block) if manifest else self.head_block)
+
+
+def judge_memory(facts: Facts, memory: Memory, bench: Bench) -> None:
+    """Every row of one node's database, and every blob file below it."""
+    for fault in memory.faults:
+        bench.invalid("record", memory.place, fault, NOBODY)
+    for file, digest in memory.altered:
+        bench.invalid("record", file, f"blob {digest.hex()[:16]} does not have the SHA-256 that is its name", NOBODY, digest)
+    judge = _Judge(facts, memory, bench)
+    for offer in memory.offers:
+        judge.row(f"offer of round {offer.round}", partial(judge.offer, offer))
+    for item in memory.contributions:
+        judge.row(f"contribution of node {item.node} to round {item.round}", partial(judge.contribution, item))
+    for sent in memory.outgoing:
+        judge.row(f"own message of round {sent.round}", partial(judge.outgoing, sent))
+    for settled in memory.settled:
+        judge.row(f"settled round {settled.round}", partial(judge.settled, settled))
+    if not memory.faults:
+        judge.completeness()
+
+
+class _Judge:
+    def __init__(self, facts: Facts, memory: Memory, bench: Bench) -> None:
+        self.facts, self.memory, self.bench = facts, memory, bench
+
+    def row(self, subject: str, judge: Callable[[], str]) -> None:
+        """One row: what is wrong with it, as a finding that names the file and the row."""
+        try:
+            wrong = judge()
+        except PeerFault as fault:
+            wrong = fault.detail
+        name = f"{self.memory.place}: {subject}"
+        if wrong.startswith("?"):
+            self.bench.unverifiable("record", name, wrong[1:])
+        else:
+            self.bench.holds(not wrong, "record", name, wrong, NOBODY)
+
+    def signed_by(self, signed: Signed[M], roster: Roster) -> str:
+        """What is wrong with a frame's signature, or ""."""
+        node = roster.nodes.get(signed.message.sender)
+        if node is None:
+            return f"the ledger knows no node {signed.message.sender}"
+        if not keys.message_is_signed_by(self.facts.domain.context, node.net_key, signed):
+            return f"node {node.id} did not sign this frame"
+        return ""
+
+    def offer(self, row: OfferRow) -> str:
+        signed = decode_stored(row.frame, Offer)
+        offer = signed.message
+        if (offer.task, offer.round, offer.state) != (row.task, row.round, row.state):
+            return "its columns are not what its frame says"
+        wrong = self.signed_by(signed, self.facts.roster_at(min(offer.roster_block, self.facts.head_block)))
+        header = self.facts.headers.get((row.task, row.round))
+        if wrong or header is None or offer.state != "open":
+            return wrong
+        same = (offer.policy_hash, offer.model_in, offer.prev) == (header.policy, header.model_in, header.prev)
+        return "" if same else "it is not the offer that this round was anchored for"
+
+    def contribution(self, row: ContributionRow) -> str:
+        roster = self.facts.roster(row.task, row.round)
+        mine = self.memory.node
+        wrong = ""
+        if row.child == row.node and row.node in roster.nodes and roster.nodes[row.node].tier.label == "edge":
+            report = decode_stored(row.frame, EdgeReport)
+            edge_leaf = report.message.leaf
+            found: tuple[object, ...] = (edge_leaf.task, edge_leaf.round, edge_leaf.edge, report.message.body_digest)
+            wrong = self.signed_by(report, roster)
+            leaf_hash = roots.edge_leaf_hash(self.facts.domain.context, edge_leaf)
+        else:
+            update = decode_stored(row.frame, Update)
+            leaf = update.message.leaf
+            found = (leaf.task, leaf.round, leaf.node, leaf.ciphertext)
+            wrong = self.signed_by(update, roster)
+            leaf_hash = roots.leaf_hash(self.facts.domain.context, leaf)
+            if row.child not in (row.node, leaf.edge):
+                wrong = wrong or f"node {row.child} cannot have brought it"
+        if found != (row.task, row.round, row.node, row.body):
+            return "its columns are not what its frame says"
+        if row.refused and row.refused not in FAULTS:
+            return f"{row.refused!r} is no reason to refuse"
+        if wrong or (not row.reply and row.child != row.node):
+            return wrong
+        return self.receipt(row.reply, (row.task, row.round, mine, row.place), leaf_hash, roster)
+
+    def receipt(self, reply: bytes, place: tuple[int, int, int, int], leaf_hash: bytes, roster: Roster) -> str:
+        """What is wrong with a receipt for this leaf in this (task, round, promising node, index), or ""."""
+        signed = decode_stored(reply, ReceiptReply)
+        receipt = signed.message.receipt
+        if receipt.leaf != leaf_hash:
+            return "its receipt names another leaf"
+        found = (receipt.task, receipt.round, receipt.edge, receipt.index if place[3] >= 0 else place[3])
+        if found != place:
+            return "its receipt names another place"
+        wrong = self.signed_by(signed, roster)
+        if wrong:
+            return f"receipt: {wrong}"
+        account = roster.nodes[receipt.edge].account
+        keys.require_receipt_signature(self.facts.domain, account, receipt, signed.message.signature)
+        return ""
+
+    def outgoing(self, row: OutgoingRow) -> str:
+        roster = self.facts.roster(row.task, row.round)
+        context = self.facts.domain.context
+        node = roster.nodes.get(self.memory.node)
+        if node is None:
+            return f"the ledger knows no node {self.memory.node}"
+        if node.tier.label == "edge":
+            report = decode_stored(row.frame, EdgeReport)
+            wrong, body = self.signed_by(report, roster), report.message.body_digest
+            place = (report.message.leaf.task, report.message.leaf.round)
+            leaf_hash = roots.edge_leaf_hash(context, report.message.leaf)
+        else:
+            update = decode_stored(row.frame, Update)
+            wrong, body = self.signed_by(update, roster), update.message.body_digest
+            place = (update.message.leaf.task, update.message.leaf.round)
+            leaf_hash = roots.leaf_hash(context, update.message.leaf)
+        if (*place, body) != (row.task, row.round, row.body):
+            return "its columns are not what its frame says"
+        if row.answer not in ("", "receipt") and row.answer not in FAULTS:
+            return f"{row.answer!r} is no answer"
+        if wrong or not row.reply:
+            return wrong or ("it has the answer 'receipt' but no receipt" if row.answer == "receipt" else "")
+        if row.answer != "receipt":
+            return "it has a receipt but another answer"
+        return self.receipt(row.reply, (row.task, row.round, node.parent, -1), leaf_hash, roster)
+
+    def settled(self, row: SettledRow) -> str:
+        header = canonical.decode(row.header, Header)
+        if (header.task, header.round, header.manifest) != (row.task, row.round, row.manifest):
+            return "its columns are not what its header says"
+        anchored = self.facts.headers.get((row.task, row.round))
+        if anchored is None:
+            return "?it is not anchored yet"
+        if header != anchored:
+            return "it is not the header that was anchored"
+        manifest = self.facts.manifests.get((row.task, row.round))
+        return self.summary(row.summary, manifest) if manifest is not None else ""
+
+    def summary(self, data: bytes, manifest: Manifest) -> str:
+        """The summary says what the manifest says, where it says the same thing; its times are nobody's promise."""
+        try:
+            told = msgspec.json.decode(data, type=_Summary)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            return f"its summary is damaged: {error}"
+        frames = [row.frame for edge in manifest.edges for row in edge.updates]
+        messages = [decode_stored(frame, Update).message for frame in frames]
+        weights = {m.sender: row.weight for m, row in zip(messages, (r for e in manifest.edges for r in e.updates), strict=True)}
+        sent = sum(map(len, frames)) + sum(message.body_bytes for message in messages)
+        metrics = decode_metrics(manifest.metrics)
+        wanted = _Summary(
+            manifest.round, float(metrics.get("accuracy", 0)), float(metrics.get("loss", 0)), manifest.void, len(frames),
+            weights, sent,
+        )  # fmt: skip
+        different = [name for name in _Summary.__struct_fields__ if getattr(told, name) != getattr(wanted, name)]
+        return f"its summary has another {different[0]} than the manifest" if different else ""
+
+    def completeness(self) -> None:
+        """Every row that an anchored round rests on is there."""
+        mine = self.memory.node
+        settled = {(row.task, row.round) for row in self.memory.settled}
+        kept = {(row.task, row.round, row.frame) for row in self.memory.contributions}
+        for place in sorted(self.facts.headers):
+            task = self.facts.tasks.get(place[0])
+            if task is None:
+                continue
+            manifest = self.facts.manifests.get(place)
+            if task.cloud == mine and place not in settled:
+                self.bench.invalid("record", f"{self.memory.place}: settled round {place[1]}", "it is missing", NOBODY)
+            if manifest is not None:
+                for what in self._missing(task, manifest, kept):
+                    name = f"{self.memory.place}: {what} to round {place[1]}"
+                    self.bench.invalid("record", name, "it is missing, but the round rests on it", NOBODY)
+
+    def _missing(self, task: Task, manifest: Manifest, kept: set[tuple[int, int, bytes]]) -> list[str]:
+        mine, missing = self.memory.node, []
+        for edge in manifest.edges:
+            sender = decode_stored(edge.report, EdgeReport).message.sender
+            if task.cloud == mine and (manifest.task, manifest.round, edge.report) not in kept:
+                missing.append(f"contribution of node {sender}")
+            holds = sender == mine or (task.cloud == mine and task.policy.arrangement == "flat")
+            for row in edge.updates if holds else ():
+                if (manifest.task, manifest.round, row.frame) not in kept:
+                    missing.append(f"contribution of node {decode_stored(row.frame, Update).message.sender}")
+        return missing
+
+
+class _Summary(msgspec.Struct, frozen=True):
+    """The part of a round's summary that its manifest says too."""
+
+    round: int
+    accuracy: float
+    loss: float
+    void: bool
+    updates: int
+    weights: dict[int, int]
+    bytes_sent: int
+

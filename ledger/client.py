@@ -1,0 +1,261 @@
+"""The ledger as contracts on a chain.
+
+Reading: one request asks for the head and for the block that the reader's cursor names. If that block is still there, the logs
+after it follow, with the blocks and receipts that tell their time, sender and gas. If it is gone, the chain was reorganised,
+and the newest block that this client remembers and the chain still has says how far to rewind. A chain that changes between
+two requests of one reading is read again; one that changes after the last is found out by the next cursor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from typing import Any, Final, Self
+
+import msgspec
+
+from ledger.calls import calldata
+from ledger.events import entry_from_log
+from ledger.rpc import RECEIPT_SECONDS, Rpc, head_of, hexed, unhexed
+from middleware import ports
+from middleware.errors import ConfigurationError, LedgerRefused, Unavailable
+from middleware.ports import Batch, Call, Cursor, Entry, Fees, Head, Outcome, Position, SignedTransaction, Signer
+from middleware.trust.keys import checksum_address, parse_address
+
+LOG_BLOCKS: Final = 5_000  # blocks in one eth_getLogs; servers commonly refuse more than 10,000
+REMEMBERED: Final = 4_096  # blocks whose hash is kept, to find where a reorganisation began
+READINGS: Final = 5  # attempts to read a chain that changes meanwhile
+SENDINGS: Final = 3  # attempts to send with a fresh nonce when somebody else uses the same key
+CONTRACTS: Final = ("authority", "credit", "registry", "ledger", "rewards")
+
+
+class AddressBook(msgspec.Struct, frozen=True):
+    """Where the contracts are: what `drystone contracts deploy` writes and every node reads."""
+
+    rpc: str  # URL
+    chain_id: int
+    authority: bytes
+    credit: bytes
+    registry: bytes
+    ledger: bytes
+    rewards: bytes
+    deploy_block: int  # no event of ours is older
+
+    def __post_init__(self) -> None:
+        if not all(len(getattr(self, name)) == 20 for name in CONTRACTS):
+            raise ConfigurationError("a contract's address has 20 bytes")
+
+    def address(self, contract: str) -> bytes:
+        """The address of one of the artifacts' names."""
+        if contract.lower() not in CONTRACTS:
+            raise ConfigurationError(f"no contract is called {contract}: choose one of {', '.join(CONTRACTS)}")
+        found: bytes = getattr(self, contract.lower())
+        return found
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> AddressBook:
+        """The book in a file's bytes. Raises ConfigurationError."""
+        try:
+            stored = msgspec.json.decode(data, type=_StoredBook)
+        except msgspec.MsgspecError as error:
+            raise ConfigurationError(f"the address book is not what `contracts deploy` writes: {error}") from error
+        addresses = (parse_address(getattr(stored, name)) for name in CONTRACTS)
+        return cls(stored.rpc, stored.chain_id, *addresses, deploy_block=stored.deploy_block)
+
+    def to_bytes(self) -> bytes:
+        addresses = (checksum_address(getattr(self, name)) for name in CONTRACTS)
+        stored = _StoredBook(self.rpc, self.chain_id, *addresses, deploy_block=self.deploy_block)
+        return msgspec.json.format(msgspec.json.encode(stored), indent=2) + b"\n"
+
+
+class _StoredBook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    rpc: str
+    chain_id: int
+    authority: str
+    credit: str
+    registry: str
+    ledger: str
+    rewards: str
+    deploy_block: int
+
+
+class _Moved(Exception):
+    """The chain was reorganised while it was read."""
+
+
+class EvmLedger(ports.Ledger):
+    """`ports.Ledger` for the contracts in `book`. Connects when first used; `close` or `async with` ends it."""
+
+    def __init__(self, book: AddressBook) -> None:
+        self.book = book
+        self.rpc = Rpc(book.rpc)
+        self._addresses = [hexed(getattr(book, name)) for name in CONTRACTS]
+        self._hashes: OrderedDict[int, bytes] = OrderedDict()  # of blocks that this client reported
+        self._sending = asyncio.Lock()
+        self._cpu_seconds = 0.0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self.rpc.close()
+
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time spent here since the start."""
+        return self._cpu_seconds + self.rpc.cpu_seconds
+
+    @property
+    def waiting_seconds(self) -> float:
+        """Time spent waiting for the chain's node since the start."""
+        return self.rpc.waiting_seconds
+
+    # ---------------------------------------------------------------------------------------------------------- reading
+
+    async def head(self) -> Head:
+        return await self.rpc.head()
+
+    async def entries(self, cursor: Cursor | None) -> Batch:
+        """As `ports.Ledger.entries`. Raises Unavailable, also for a chain that is not the address book's."""
+        for _ in range(READINGS):
+            try:
+                return await self._read(cursor)
+            except _Moved:
+                continue
+        raise Unavailable(f"the chain at {self.book.rpc} changes faster than it can be read")
+
+    async def _read(self, cursor: Cursor | None) -> Batch:
+        queries: list[tuple[str, list[Any]]] = [("eth_getBlockByNumber", ["latest", False])]
+        if cursor is not None:
+            queries.append(("eth_getBlockByNumber", [hex(cursor.block), False]))
+        latest, *known = await self.rpc.ask_all(queries)
+        head, begin, rewind_to = head_of(latest), self.book.deploy_block, None
+        if cursor is not None:
+            begin = cursor.block + 1
+            if known[0] is None or unhexed(known[0]["hash"]) != cursor.hash:
+                rewind_to = await self._last_common(cursor.block)
+                begin = rewind_to + 1
+        entries = await self._entries_between(begin, head)
+        self._remember(head.number, head.hash)
+        for entry in entries:
+            self._remember(entry.position.block, entry.position.block_hash)
+        return Batch(tuple(entries), head, rewind_to)
+
+    async def _last_common(self, block: int) -> int:
+        """The newest remembered block up to `block` that the chain still has; the one before the deployment, if none."""
+        for number in [number for number in self._hashes if number > block]:
+            del self._hashes[number]
+        for number in sorted(self._hashes, reverse=True):
+            found = await self.rpc.ask("eth_getBlockByNumber", hex(number), False)
+            if found is not None and unhexed(found["hash"]) == self._hashes[number]:
+                return number
+            del self._hashes[number]
+        return self.book.deploy_block - 1
+
+    def _remember(self, block: int, block_hash: bytes) -> None:
+        self._hashes[block] = block_hash
+        while len(self._hashes) > REMEMBERED:
+            self._hashes.popitem(last=False)
+
+    async def _entries_between(self, begin: int, head: Head) -> list[Entry]:
+        logs: list[dict[str, Any]] = []
+        for first in range(begin, head.number + 1, LOG_BLOCKS):
+            last = min(first + LOG_BLOCKS - 1, head.number)
+            scope = {"fromBlock": hex(first), "toBlock": hex(last), "address": self._addresses}
+            logs += await self.rpc.ask("eth_getLogs", scope)
+        return await self._entries(logs, head) if logs else []
+
+    async def _entries(self, logs: list[dict[str, Any]], head: Head) -> list[Entry]:
+        """The logs with what their blocks and receipts say. Raises _Moved when the three do not fit."""
+        blocks = list(dict.fromkeys(log["blockHash"] for log in logs))
+        transactions = list(dict.fromkeys(log["transactionHash"] for log in logs))
+        found = await self.rpc.ask_all(
+            [("eth_getBlockByHash", [block, False]) for block in blocks]
+            + [("eth_getTransactionReceipt", [transaction]) for transaction in transactions]
+            + [("eth_getBlockByNumber", [hex(head.number), False])]
+        )
+        if any(answer is None for answer in found) or unhexed(found[-1]["hash"]) != head.hash:
+            raise _Moved
+        began = time.thread_time()
+        heads = {block: head_of(answer) for block, answer in zip(blocks, found, strict=False)}
+        receipts = dict(zip(transactions, found[len(blocks) : -1], strict=True))
+        if any(receipts[log["transactionHash"]]["blockHash"] != log["blockHash"] for log in logs):
+            raise _Moved
+        entries = [_entry(log, heads[log["blockHash"]], receipts[log["transactionHash"]]) for log in logs]
+        entries.sort(key=lambda entry: (entry.position.block, entry.position.log_index))
+        self._cpu_seconds += time.thread_time() - began
+        return entries
+
+    # ---------------------------------------------------------------------------------------------------------- writing
+
+    async def simulate(self, call: Call, sender: bytes) -> None:
+        request = {
+            "from": hexed(sender),
+            "to": hexed(self.book.address(call.contract)),
+            "data": hexed(calldata(call)),
+        }
+        await self.rpc.ask("eth_call", request, "latest")
+
+    async def nonce(self, address: bytes) -> int:
+        return await self.rpc.nonce(address)
+
+    async def fees(self) -> Fees:
+        return await self.rpc.fees()
+
+    async def sign(self, call: Call, key: Signer, nonce: int, fees: Fees) -> SignedTransaction:
+        to = self.book.address(call.contract)
+        return await self.rpc.sign(key, self.book.chain_id, to, calldata(call), nonce, fees)
+
+    async def send_raw(self, raw: bytes) -> None:
+        await self.rpc.send_raw(raw)
+
+    async def receipt(self, transaction: bytes) -> Outcome | None:
+        found = await self.rpc.receipt(transaction)
+        return None if found is None else await self._outcome(found)
+
+    async def send(self, call: Call, key: Signer, seconds: float = RECEIPT_SECONDS) -> Outcome:
+        """As `ports.Ledger.send`; waits at most `seconds` for the receipt."""
+        async with self._sending:
+            transaction = await self._submit(call, key)
+        outcome = await self._outcome(await self.rpc.wait(transaction, seconds))
+        if not outcome.ok:
+            await self.simulate(call, key.address)
+            raise LedgerRefused("Reverted", hexed(transaction))
+        return outcome
+
+    async def _submit(self, call: Call, key: Signer) -> bytes:
+        attempt = 1
+        while True:
+            nonce, fees = await self.rpc.nonce(key.address, "pending"), await self.rpc.fees()
+            signed = await self.sign(call, key, nonce, fees)
+            try:
+                await self.rpc.send_raw(signed.raw)
+                return signed.hash
+            except LedgerRefused as refused:
+                if refused.name not in ("NonceTooLow", "Underpriced") or attempt == SENDINGS:
+                    raise
+                attempt += 1
+
+    async def _outcome(self, receipt: dict[str, Any]) -> Outcome:
+        block = await self.rpc.ask("eth_getBlockByHash", receipt["blockHash"], False)
+        if block is None:
+            raise Unavailable(f"block {receipt['blockHash']} was just taken back: look again")
+        head = head_of(block)
+        ours = [log for log in receipt["logs"] if log["address"].lower() in self._addresses]
+        return Outcome(
+            transaction=unhexed(receipt["transactionHash"]), block=head.number, block_hash=head.hash,
+            gas_used=int(receipt["gasUsed"], 16), ok=int(receipt["status"], 16) == 1,
+            entries=tuple(_entry(log, head, receipt) for log in ours),
+        )  # fmt: skip
+
+
+def _entry(log: dict[str, Any], block: Head, receipt: dict[str, Any]) -> Entry:
+    position = Position(
+        block.number, block.hash, block.time, unhexed(log["transactionHash"]), int(log["logIndex"], 16),
+        int(receipt["gasUsed"], 16), unhexed(receipt["from"]),
+    )  # fmt: skip
+    return entry_from_log(position, unhexed(log["address"]), tuple(map(unhexed, log["topics"])), unhexed(log["data"]))

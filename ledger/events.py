@@ -1,0 +1,279 @@
+"""What the contracts said: every event as a frozen noun with the Solidity event's name, and its fields in snake case.
+
+A chain keeps an event as a log: up to four topics (the first is the hash of the event's signature, the others its indexed
+fields) and ABI-encoded data. `decode_event` and `encode_event` are each other's inverse, so the specification of the
+contracts yields the same entries as a chain, and an exported record can be checked byte for byte (`ledger.record`). An event
+that is none of ours to read (a role's label, say) is `Other`: the record never skips a log.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, Final
+
+import msgspec
+from eth_abi.abi import decode
+from eth_abi.exceptions import DecodingError
+from eth_hash.auto import keccak
+
+from ledger.artifacts import NAMES, load
+from ledger.calls import abi_type, encode_arguments
+from middleware.errors import ConfigurationError, PeerFault
+from middleware.ports import Entry, Event, Position
+from middleware.types import Header
+
+__all__ = ["Entry", "Event", "Position"]
+
+
+class Registered(Event, frozen=True):
+    id: int
+    net_key: bytes
+    account: bytes
+    owner: bytes
+    tier: int
+    status: int
+    parent: int
+    name: bytes
+    meta_hash: bytes
+    deadline: int
+    account_signature: bytes
+    net_key_proof: bytes
+
+
+class StatusChanged(Event, frozen=True):
+    id: int
+    status: int
+
+
+class KeyRotated(Event, frozen=True):
+    id: int
+    new_key: bytes
+    deadline: int
+    net_key_proof: bytes
+
+
+class AccountProposed(Event, frozen=True):
+    id: int
+    account: bytes
+
+
+class AccountRotated(Event, frozen=True):
+    id: int
+    account: bytes
+
+
+class MetaChanged(Event, frozen=True):
+    id: int
+    meta_hash: bytes
+
+
+class Staked(Event, frozen=True):
+    id: int
+    amount: int
+
+
+class Unbonding(Event, frozen=True):
+    id: int
+    amount: int
+    until: int  # seconds since 1970
+
+
+class Withdrawn(Event, frozen=True):
+    id: int
+    amount: int
+
+
+class Slashed(Event, frozen=True):
+    id: int
+    amount: int
+    reason: bytes
+    to: bytes
+
+
+class ArbiterSet(Event, frozen=True):
+    arbiter: bytes
+
+
+class PauseChanged(Event, frozen=True):
+    """Of the Registry or of the Ledger: the entry's address tells."""
+
+    paused: bool
+
+
+class TaskCreated(Event, frozen=True):
+    task: int
+    cloud: int
+    publisher: bytes
+    window: int
+    policy_hash: bytes
+    genesis_model: bytes
+    policy: bytes
+
+
+class RoundAnchored(Event, frozen=True):
+    task: int
+    round: int
+    header_hash: bytes
+    header: Header
+
+
+class TaskEnded(Event, frozen=True):
+    task: int
+    head: int
+
+
+class Funded(Event, frozen=True):
+    task: int
+    from_: bytes
+    amount: int
+
+
+class Claimed(Event, frozen=True):
+    task: int
+    node: int
+    account: bytes
+    amount: int
+    cumulative: int
+
+
+class Transfer(Event, frozen=True):
+    from_: bytes
+    to: bytes
+    value: int
+
+
+class Approval(Event, frozen=True):
+    owner: bytes
+    spender: bytes
+    value: int
+
+
+class RoleGranted(Event, frozen=True):
+    role_id: int
+    account: bytes
+    delay: int
+    since: int
+    new_member: bool
+
+
+class RoleRevoked(Event, frozen=True):
+    role_id: int
+    account: bytes
+
+
+class Other(Event, frozen=True):
+    """Another event of our five contracts: what it says is in the entry's topics and data only."""
+
+
+KINDS: Final[tuple[type[Event], ...]] = (
+    Registered, StatusChanged, KeyRotated, AccountProposed, AccountRotated, MetaChanged, Staked, Unbonding, Withdrawn,
+    Slashed, ArbiterSet, PauseChanged, TaskCreated, RoundAnchored, TaskEnded, Funded, Claimed, Transfer, Approval,
+    RoleGranted, RoleRevoked,
+)  # fmt: skip
+
+
+class Layout(msgspec.Struct, frozen=True):
+    """Where an event's fields lie in a log. `indexed` and `plain` are (place among the fields, ABI type)."""
+
+    kind: type[Event]
+    topic: bytes
+    indexed: tuple[tuple[int, str], ...]
+    plain: tuple[tuple[int, str], ...]
+
+
+def decode_event(topics: Sequence[bytes], data: bytes) -> Event:
+    """The event that a log of our contracts says. PeerFault("malformed") when its parts do not fit its signature."""
+    layout = _layouts().get(topics[0]) if topics else None
+    if layout is None:
+        return Other()
+    if len(topics) != len(layout.indexed) + 1:
+        raise PeerFault("malformed", f"a log of {layout.kind.__name__} with {len(topics)} topics")
+    fields: dict[int, Any] = {}
+    try:
+        for (place, kind), topic in zip(layout.indexed, topics[1:], strict=True):
+            fields[place] = plain_value(kind, decode((kind,), topic)[0])
+        values = decode(tuple(kind for _, kind in layout.plain), data)
+        for (place, kind), value in zip(layout.plain, values, strict=True):
+            fields[place] = plain_value(kind, value)
+        return layout.kind(*(fields[place] for place in range(len(fields))))
+    except (DecodingError, ConfigurationError, OverflowError, ValueError) as error:
+        raise PeerFault("malformed", f"a log of {layout.kind.__name__}: {error}") from error
+
+
+def encode_event(event: Event) -> tuple[tuple[bytes, ...], bytes]:
+    """(topics, data) as the contract emits them. ConfigurationError for `Other`, or a field out of its type's range."""
+    layout = _layouts_by_kind().get(type(event))
+    if layout is None:
+        raise ConfigurationError(f"{type(event).__name__} has no one signature to encode it with")
+    fields, name = msgspec.structs.astuple(event), type(event).__name__
+    topics = (encode_arguments((kind,), (_abi_value(fields[place]),), name) for place, kind in layout.indexed)
+    kinds = tuple(kind for _, kind in layout.plain)
+    data = encode_arguments(kinds, tuple(_abi_value(fields[place]) for place, _ in layout.plain), name)
+    return (layout.topic, *topics), data
+
+
+def entry_of(position: Position, event: Event, address: bytes) -> Entry:
+    """The entry that `address` makes when it emits `event`."""
+    return Entry(position, event, address, *encode_event(event))
+
+
+def entry_from_log(position: Position, address: bytes, topics: tuple[bytes, ...], data: bytes) -> Entry:
+    """The entry of a raw log. PeerFault("malformed") as `decode_event`."""
+    return Entry(position, decode_event(topics, data), address, topics, data)
+
+
+def plain_value(kind: str, value: Any) -> Any:
+    """A decoded ABI value in our words: accounts are 20 bytes, our header is a Header."""
+    if kind == "address":
+        return bytes.fromhex(value.removeprefix("0x"))
+    if kind == _header_type():
+        return Header(*value)
+    return value
+
+
+def snake_case(name: str) -> str:
+    """A Solidity name in Python's spelling; a keyword gets an underscore."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+    return f"{words}_" if words == "from" else words
+
+
+def _abi_value(value: Any) -> Any:
+    return msgspec.structs.astuple(value) if isinstance(value, Header) else value
+
+
+@cache
+def _header_type() -> str:
+    return abi_type(load("Ledger").entry("function", "anchorRound")["inputs"][0])
+
+
+@cache
+def _layouts() -> dict[bytes, Layout]:
+    kinds = {kind.__name__: kind for kind in KINDS}
+    layouts: dict[bytes, Layout] = {}
+    for contract in NAMES:
+        for entry in load(contract).abi:
+            if entry["type"] == "event" and entry["name"] in kinds:
+                layout = _layout(entry, kinds[entry["name"]])
+                layouts[layout.topic] = layout
+    missing = set(kinds) - {layout.kind.__name__ for layout in layouts.values()}
+    if missing:
+        raise ConfigurationError(f"no contract emits {', '.join(sorted(missing))}: rebuild ledger/abi")
+    return layouts
+
+
+@cache
+def _layouts_by_kind() -> dict[type[Event], Layout]:
+    return {layout.kind: layout for layout in _layouts().values()}
+
+
+def _layout(entry: dict[str, Any], kind: type[Event]) -> Layout:
+    inputs = entry["inputs"]
+    if tuple(snake_case(field["name"]) for field in inputs) != kind.__struct_fields__:
+        raise ConfigurationError(f"event {entry['name']} does not have the fields of its noun")
+    types = [(place, abi_type(field)) for place, field in enumerate(inputs)]
+    signature = f"{entry['name']}({','.join(kind for _, kind in types)})"
+    indexed = tuple(pair for pair, field in zip(types, inputs, strict=True) if field["indexed"])
+    plain = tuple(pair for pair, field in zip(types, inputs, strict=True) if not field["indexed"])
+    return Layout(kind, keccak(signature.encode()), indexed, plain)

@@ -1,0 +1,201 @@
+"""What the entries add up to: who takes part, which tasks there are, which rounds were anchored, what was paid.
+
+The one fold over the ledger. Daemons, the command line and the auditor read the same `Index`, so they cannot disagree on what
+the record means. Nodes are kept as histories, so the roster at an old block costs one search a node. A reorganisation is
+rare: the entries that remain are folded again from the start.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from ledger.events import (
+    AccountRotated,
+    Claimed,
+    Entry,
+    Event,
+    Funded,
+    KeyRotated,
+    MetaChanged,
+    Position,
+    Registered,
+    RoundAnchored,
+    StatusChanged,
+    TaskCreated,
+    TaskEnded,
+)
+from middleware.errors import OurFault, PeerFault
+from middleware.ports import Batch, Cursor, Head
+from middleware.types import Header, Node, Roster, Status, Task, Tier
+from middleware.wire.commitment import unpack_name
+from middleware.wire.policy import decode_policy
+
+OLD_ROSTERS: Final = 64  # kept, of those asked for
+
+
+class Anchored(msgspec.Struct, frozen=True):
+    """One round's header on the ledger. `position.time` is the contract's `anchoredAt`."""
+
+    header: Header
+    header_hash: bytes
+    position: Position
+
+
+class MalformedTask(msgspec.Struct, frozen=True):
+    """A task whose policy no honest node can read: nobody takes part in it. `reason` is what the decoder said."""
+
+    id: int
+    cloud: int
+    policy: bytes
+    reason: str
+
+
+class Index:
+    """The fold. `entries` is everything that was folded, in order. Tasks and nodes are by id; `funded` is by task, `claimed` by
+    (task, node), both in token units."""
+
+    def __init__(self) -> None:
+        self.head: Head | None = None
+        self._cursor: Cursor | None = None
+        self._clear()
+
+    def _clear(self) -> None:
+        self.entries: list[Entry] = []
+        self.tasks: dict[int, Task] = {}
+        self.malformed_tasks: dict[int, MalformedTask] = {}
+        self.anchored: dict[int, list[Anchored]] = {}
+        self.registrations: dict[int, Registered] = {}
+        self.funded: dict[int, int] = {}
+        self.claimed: dict[tuple[int, int], int] = {}
+        self._histories: dict[int, list[tuple[int, Node]]] = {}
+        self._changes: list[int] = []  # blocks in which any node changed, ascending
+        self._rosters: dict[int, dict[int, Node]] = {}  # by the last of those blocks that counts
+
+    # ---------------------------------------------------------------------------------------------------------- reading
+
+    @property
+    def cursor(self) -> Cursor | None:
+        """Up to where this was read; None before the first batch."""
+        return self._cursor
+
+    @property
+    def head_block(self) -> int:
+        """The newest block that this knows of; 0 before the first batch."""
+        return self.head.number if self.head is not None else 0
+
+    def roster(self, block: int | None = None) -> Roster:
+        """Every node as it was at the end of `block`, now if None. Past the head it is what is known now."""
+        at = self.head_block if block is None else min(block, self.head_block)
+        place = bisect_right(self._changes, at)
+        change = self._changes[place - 1] if place else 0
+        nodes = self._rosters.get(change)
+        if nodes is None:
+            found = ((number, self.node_at(number, change)) for number in sorted(self._histories))
+            nodes = {number: node for number, node in found if node is not None}
+            while len(self._rosters) >= OLD_ROSTERS:
+                del self._rosters[next(iter(self._rosters))]
+            self._rosters[change] = nodes
+        return Roster(at, nodes)
+
+    def node_at(self, number: int, block: int) -> Node | None:
+        """A node with the keys, status and account that it had at the end of `block`; None if it was not there yet."""
+        history = self._histories.get(number, [])
+        place = bisect_right(history, block, key=lambda change: change[0])
+        return history[place - 1][1] if place else None
+
+    # ---------------------------------------------------------------------------------------------------------- folding
+
+    def extend(self, batch: Batch) -> bool:
+        """Take what is new; says whether anything but the head changed. OurFault when the batch does not continue this."""
+        rewound = batch.rewind_to is not None and self.rewind(batch.rewind_to)
+        self._fold(batch.entries)
+        self.head, self._cursor = batch.head, batch.cursor
+        return rewound or len(batch.entries) > 0
+
+    def rewind(self, block: int) -> bool:
+        """Forget everything after `block`; says whether that was anything but the head."""
+        if self.head is None or block >= self.head.number:
+            return False
+        before = self.entries
+        kept = [entry for entry in before if entry.position.block <= block]
+        if len(kept) < len(before):
+            self._clear()
+            self._fold(kept)
+        last = kept[-1].position if kept else None
+        self.head = Head(last.block, last.block_hash, last.time) if last else None
+        self._cursor = Cursor(last.block, last.block_hash) if last else None
+        return len(kept) < len(before)
+
+    def _fold(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            last, at = (self.entries[-1].position if self.entries else None), entry.position
+            if last is not None and (at.block, at.log_index) <= (last.block, last.log_index):
+                raise OurFault(f"entry {at.log_index} of block {at.block} does not follow what was folded: read again")
+            self._take(entry.event, at)
+            self.entries.append(entry)
+
+    def _take(self, event: Event, at: Position) -> None:
+        match event:
+            case Registered():
+                self.registrations[event.id] = event
+                self._put(at.block, _node(event, at.block))
+            case StatusChanged():
+                self._change(event.id, at.block, status=Status(event.status))
+            case KeyRotated():
+                self._change(event.id, at.block, net_key=event.new_key)
+            case AccountRotated():
+                self._change(event.id, at.block, account=event.account)
+            case MetaChanged():
+                self._change(event.id, at.block, meta_hash=event.meta_hash)
+            case TaskCreated():
+                self._create(event, at.block)
+            case RoundAnchored():
+                self.anchored.setdefault(event.task, []).append(Anchored(event.header, event.header_hash, at))
+                self._update_task(event.task, head=event.round)
+            case TaskEnded():
+                self._update_task(event.task, open=False)
+            case Funded():
+                self.funded[event.task] = self.funded.get(event.task, 0) + event.amount
+            case Claimed():
+                self.claimed[event.task, event.node] = event.cumulative
+
+    def _create(self, event: TaskCreated, block: int) -> None:
+        try:
+            policy = decode_policy(event.policy)
+        except PeerFault as fault:
+            self.malformed_tasks[event.task] = MalformedTask(event.task, event.cloud, event.policy, fault.detail)
+            return
+        self.tasks[event.task] = Task(
+            event.task, event.cloud, policy, event.policy_hash, event.genesis_model, event.window, block
+        )
+
+    def _update_task(self, number: int, **changes: object) -> None:
+        if number in self.tasks:
+            self.tasks[number] = msgspec.structs.replace(self.tasks[number], **changes)
+
+    def _change(self, number: int, block: int, **changes: object) -> None:
+        history = self._histories.get(number)
+        if history is None:
+            raise PeerFault("malformed", f"the record changes node {number}, which it never registered")
+        self._put(block, msgspec.structs.replace(history[-1][1], **changes))
+
+    def _put(self, block: int, node: Node) -> None:
+        self._histories.setdefault(node.id, []).append((block, node))
+        if not self._changes or self._changes[-1] != block:
+            self._changes.append(block)
+        self._rosters.pop(block, None)
+
+
+def _node(event: Registered, block: int) -> Node:
+    try:
+        tier, status = Tier(event.tier), Status(event.status)
+    except ValueError as error:
+        raise PeerFault("malformed", f"registration of node {event.id}: {error}") from error
+    return Node(
+        event.id, event.net_key, event.account, event.owner, tier, status, event.parent, unpack_name(event.name),
+        event.meta_hash, block,
+    )  # fmt: skip

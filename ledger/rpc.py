@@ -1,0 +1,251 @@
+"""Ethereum's JSON-RPC over one HTTP connection pool: the dozen methods that a ledger of ours needs, and nothing else.
+
+Requests that do not wait for each other travel as one batch. A node that does not answer is the weather (`Unavailable`); a
+node that answers "reverted" speaks for the contracts, and its data is decoded by their ABIs into `LedgerRefused`.
+Sources: the execution-apis specification; EIP-1559 (fees); Solidity ABI, "Error", "Panic" and custom errors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from functools import cache
+from types import TracebackType
+from typing import Any, Final, Self, TypeAlias
+
+import aiohttp
+import msgspec
+from eth_abi.abi import decode
+from eth_abi.exceptions import DecodingError
+from eth_hash.auto import keccak
+
+from ledger.artifacts import NAMES, load
+from ledger.calls import abi_type
+from ledger.events import plain_value
+from middleware.errors import DrystoneError, LedgerRefused, Unavailable
+from middleware.ports import Fees, Head, SignedTransaction, Signer
+
+REQUEST_SECONDS: Final = 20.0
+RECEIPT_SECONDS: Final = 60.0
+BATCH: Final = 100  # calls in one HTTP request; servers commonly refuse more
+FEE_ROOM: Final = 2  # the base fee may double (six full blocks, EIP-1559) before a transaction is priced out
+GAS_ROOM: Final = (6, 5)  # the limit is the estimate and a fifth: storage may have changed when the call is mined
+_ERRORS: Final = (("Error", ("string",)), ("Panic", ("uint256",)))  # Solidity's own
+
+Query: TypeAlias = tuple[str, list[Any]]  # method and parameters
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """A JSON-RPC error object. `data` is the revert data where there is some."""
+
+    method: str
+    code: int
+    message: str
+    data: bytes = b""
+
+
+class Rpc:
+    """One node of the chain. The connection is made when it is first needed; `close` ends it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.cpu_seconds = 0.0  # spent on encoding, decoding and signing
+        self.waiting_seconds = 0.0  # spent waiting for answers
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    # ---------------------------------------------------------------------------------------------------------- queries
+
+    async def ask(self, method: str, *parameters: Any) -> Any:
+        """One result. Raises Unavailable, or LedgerRefused when the contracts or the node refuse."""
+        return (await self.ask_all([(method, list(parameters))]))[0]
+
+    async def ask_all(self, queries: list[Query]) -> list[Any]:
+        """The results in the queries' order; the first failure among them is raised as `ask` does."""
+        results: list[Any] = []
+        for begin in range(0, len(queries), BATCH):
+            results += await self._exchange(queries[begin : begin + BATCH])
+        for result in results:
+            if isinstance(result, Failure):
+                raise refusal(result)
+        return results
+
+    async def _exchange(self, queries: list[Query]) -> list[Any]:
+        began = time.thread_time()
+        body = msgspec.json.encode(
+            [{"jsonrpc": "2.0", "id": i, "method": q[0], "params": q[1]} for i, q in enumerate(queries)]
+        )
+        self.cpu_seconds += time.thread_time() - began
+        sent = time.monotonic()
+        try:
+            data = await self._post(body)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            what = str(error) or type(error).__name__
+            raise Unavailable(f"no chain answers at {self.url}: {what}; start it, or wait") from error
+        finally:
+            self.waiting_seconds += time.monotonic() - sent
+        began = time.thread_time()
+        results = self._results(queries, data)
+        self.cpu_seconds += time.thread_time() - began
+        return results
+
+    async def _post(self, body: bytes) -> bytes:
+        if self._session is None:
+            timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
+            self._session = aiohttp.ClientSession(timeout=timeout, headers={"Content-Type": "application/json"})
+        async with self._session.post(self.url, data=body) as answer:
+            data = await answer.read()
+            if answer.status != 200:
+                raise Unavailable(f"the chain at {self.url} answers HTTP {answer.status}: {data[:200]!r}")
+            return data
+
+    def _results(self, queries: list[Query], data: bytes) -> list[Any]:
+        try:
+            answers = msgspec.json.decode(data)
+            if not isinstance(answers, list):
+                raise ValueError(str(answers)[:200])
+            by_id = {answer["id"]: answer for answer in answers}
+            return [_result(query[0], by_id[i]) for i, query in enumerate(queries)]
+        except (msgspec.MsgspecError, ValueError, KeyError, TypeError) as error:
+            raise Unavailable(f"the chain at {self.url} does not speak JSON-RPC: {error}") from error
+
+    # ------------------------------------------------------------------------------------------------------------ chain
+
+    async def head(self) -> Head:
+        return head_of(await self.ask("eth_getBlockByNumber", "latest", False))
+
+    async def nonce(self, address: bytes, block: str = "latest") -> int:
+        """How many transactions of an account are in blocks, or ("pending") known to the node."""
+        return int(await self.ask("eth_getTransactionCount", hexed(address), block), 16)
+
+    async def fees(self) -> Fees:
+        block, tip = await self.ask_all([("eth_getBlockByNumber", ["latest", False]), ("eth_maxPriorityFeePerGas", [])])
+        base = int(block["baseFeePerGas"], 16)
+        return Fees(base * FEE_ROOM + int(tip, 16), int(tip, 16))
+
+    async def sign(
+        self, key: Signer, chain_id: int, to: bytes | None, data: bytes, nonce: int, fees: Fees, value: int = 0
+    ) -> SignedTransaction:
+        """A signed EIP-1559 transaction; `to` None creates a contract. Raises LedgerRefused when it would revert now."""
+        request = {"from": hexed(key.address), "data": hexed(data), "value": hex(value)}
+        if to is not None:
+            request["to"] = hexed(to)
+        estimate = int(await self.ask("eth_estimateGas", request), 16)
+        gas = estimate * GAS_ROOM[0] // GAS_ROOM[1] if data else estimate
+        fields = {
+            "type": 2, "chainId": chain_id, "nonce": nonce, "to": to or b"", "value": value, "data": data, "gas": gas,
+            "maxFeePerGas": fees.most, "maxPriorityFeePerGas": fees.tip,
+        }  # fmt: skip
+        account = await asyncio.to_thread(_account, key.secret)  # its first import takes long
+        began = time.thread_time()
+        signed = account.sign_transaction(fields)
+        self.cpu_seconds += time.thread_time() - began
+        return SignedTransaction(bytes(signed.raw_transaction), bytes(signed.hash), nonce, gas)
+
+    async def send_raw(self, raw: bytes) -> None:
+        """As `ports.Ledger.send_raw`."""
+        result = (await self._exchange([("eth_sendRawTransaction", [hexed(raw)])]))[0]
+        if isinstance(result, Failure) and not _is_known(result):
+            raise refusal(result)
+
+    async def receipt(self, transaction: bytes) -> dict[str, Any] | None:
+        """The node's receipt object; None while the transaction is in no block."""
+        found: dict[str, Any] | None = await self.ask("eth_getTransactionReceipt", hexed(transaction))
+        return found
+
+    async def wait(self, transaction: bytes, seconds: float = RECEIPT_SECONDS) -> dict[str, Any]:
+        """The receipt object, once there is one. Raises Unavailable past `seconds`."""
+        deadline, pause = time.monotonic() + seconds, 0.02
+        while (found := await self.receipt(transaction)) is None:
+            if time.monotonic() > deadline:
+                raise Unavailable(f"transaction {hexed(transaction)} is in no block after {seconds:.0f} s: look later")
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 1.0)
+        return found
+
+
+def hexed(data: bytes) -> str:
+    return "0x" + data.hex()
+
+
+def unhexed(text: str) -> bytes:
+    return bytes.fromhex(text.removeprefix("0x"))
+
+
+def head_of(block: dict[str, Any]) -> Head:
+    """A block object's number, hash and time."""
+    return Head(int(block["number"], 16), unhexed(block["hash"]), int(block["timestamp"], 16))
+
+
+def refusal(failure: Failure) -> DrystoneError:
+    """What a JSON-RPC error means: LedgerRefused where the answer would be the same next time, else Unavailable."""
+    message = failure.message.lower()
+    if failure.data or failure.code == 3 or "revert" in message:
+        return decode_revert(failure.data, failure.message)
+    for part, name in (
+        ("nonce too low", "NonceTooLow"),
+        ("underpriced", "Underpriced"),
+        ("insufficient funds", "InsufficientFunds"),
+    ):
+        if part in message:
+            return LedgerRefused(name, failure.message)
+    return Unavailable(f"the chain refuses {failure.method}: {failure.message} ({failure.code})")
+
+
+def decode_revert(data: bytes, message: str = "") -> LedgerRefused:
+    """The error in revert data; accounts are 20 bytes. "Reverted" when there is no data, "UnknownError" when it is not ours."""
+    if len(data) < 4:
+        return LedgerRefused("Reverted", message)
+    known = _selectors().get(data[:4])
+    if known is None:
+        return LedgerRefused("UnknownError", data)
+    name, types = known
+    try:
+        values = decode(types, data[4:])
+    except (DecodingError, OverflowError, ValueError):
+        return LedgerRefused("UnknownError", data)
+    return LedgerRefused(name, *(plain_value(kind, value) for kind, value in zip(types, values, strict=True)))
+
+
+@cache
+def _selectors() -> dict[bytes, tuple[str, tuple[str, ...]]]:
+    """Every error of every contract, by selector."""
+    errors = list(_ERRORS)
+    for contract in NAMES:
+        errors += [(e["name"], tuple(map(abi_type, e["inputs"]))) for e in load(contract).abi if e["type"] == "error"]
+    return {keccak(f"{name}({','.join(types)})".encode())[:4]: (name, types) for name, types in errors}
+
+
+def _result(method: str, answer: dict[str, Any]) -> Any:
+    if "error" not in answer:
+        return answer["result"]
+    error = answer["error"]
+    data = error.get("data")
+    if isinstance(data, dict):  # some nodes wrap it once more
+        data = data.get("data")
+    raw = unhexed(data) if isinstance(data, str) and data.startswith("0x") else b""
+    return Failure(method, int(error["code"]), str(error["message"]), raw)
+
+
+def _is_known(failure: Failure) -> bool:
+    """Whether the node says that it has this very transaction already."""
+    message = failure.message.lower()
+    return "already known" in message or "already imported" in message
+
+
+def _account(secret: bytes) -> Any:
+    from eth_account import Account  # 0.6 s, which nodes that only read need not pay
+
+    return Account.from_key(secret)
