@@ -20,8 +20,9 @@ import msgspec
 from devnet.chain import operator_key
 from devnet.fleet import Fleet, Shape, device_name
 from devnet.picture import draw_accuracy
-from ledger.client import EvmLedger
+from ledger.client import AddressBook, EvmLedger
 from ledger.index import Index
+from ledger.record import export_record
 from middleware.errors import ConfigurationError, Unavailable
 from middleware.types import Policy
 from nodes.cloud import Summary
@@ -154,10 +155,10 @@ class Run:
 
     async def record(self, out: Path) -> dict[str, Any]:
         """Export the ledger's record and read the report's figures."""
-        from ledger.events import export_entries
-
         index = await self.operator.refresh()
-        (out / "ledger.jsonl").write_bytes(export_entries(index.entries))
+        if index.head is None:
+            raise Unavailable("the ledger shows nothing")
+        (out / "ledger.jsonl").write_bytes(export_record(index.entries, index.head, about_of(self.ledger.book)))
         (out / "ledger.json").write_bytes(self.fleet.ledger_file.read_bytes())
         return self._figures(index)
 
@@ -195,6 +196,11 @@ class Run:
             "task": self.task,
             "policy": msgspec.to_builtins(policy),
         }
+
+
+def about_of(book: AddressBook) -> dict[str, str]:
+    """The address book's fields, as an exported record opens with them."""
+    return {name: str(value) for name, value in json.loads(book.to_bytes()).items()}
 
 
 def _open(outbox: dict[str, int]) -> int:

@@ -1,8 +1,8 @@
 """What can be asked of the contracts: one frozen noun a function, in the contracts' own words.
 
-A call is an intent. Its bytes are canonical, so its id is the same before and after a crash, and an outbox that is told the
-same thing twice does it once. The bytes are JSON because amounts have up to 256 bits, past what MessagePack holds; fields
-stand in the order of the class, so there is one spelling.
+A call is an intent. Its bytes are canonical, so its id is the same before and after a crash, and an outbox that is told
+the same thing twice does it once. The bytes are JSON because amounts have up to 256 bits, past what MessagePack holds;
+fields stand in the order of the class, so there is one spelling.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """The ledger as contracts on a chain.
 
-Reading: one request asks for the head and for the block that the reader's cursor names. If that block is still there, the logs
-after it follow, with the blocks and receipts that tell their time, sender and gas. If it is gone, the chain was reorganised,
-and the newest block that this client remembers and the chain still has says how far to rewind. A chain that changes between
-two requests of one reading is read again; one that changes after the last is found out by the next cursor.
+Reading: one request asks for the head and for the block that the reader's cursor names. If that block is still there,
+the logs after it follow, with the blocks and receipts that tell their time, sender and gas. If it is gone, the chain
+was reorganised, and the newest block that this client remembers and the chain still has says how far to rewind. A chain
+that changes between two requests of one reading is read again; one that changes after the last is found out by the next
+cursor.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ import msgspec
 
 from ledger.calls import calldata
 from ledger.events import entry_from_log
-from ledger.rpc import RECEIPT_SECONDS, Rpc, head_of, hexed, unhexed
+from ledger.rpc import BATCH, RECEIPT_SECONDS, Rpc, head_of, hexed, unhexed
 from middleware import ports
 from middleware.errors import ConfigurationError, LedgerRefused, Unavailable
 from middleware.ports import Batch, Call, Cursor, Entry, Fees, Head, Outcome, Position, SignedTransaction, Signer
 from middleware.trust.keys import checksum_address, parse_address
 
 LOG_BLOCKS: Final = 5_000  # blocks in one eth_getLogs; servers commonly refuse more than 10,000
-REMEMBERED: Final = 4_096  # blocks whose hash is kept, to find where a reorganisation began
+REMEMBERED: Final = 4_096  # blocks that are kept to find where a reorganisation began
 READINGS: Final = 5  # attempts to read a chain that changes meanwhile
 SENDINGS: Final = 3  # attempts to send with a fresh nonce when somebody else uses the same key
 CONTRACTS: Final = ("authority", "credit", "registry", "ledger", "rewards")
@@ -60,12 +61,12 @@ class AddressBook(msgspec.Struct, frozen=True):
             stored = msgspec.json.decode(data, type=_StoredBook)
         except msgspec.MsgspecError as error:
             raise ConfigurationError(f"the address book is not what `contracts deploy` writes: {error}") from error
-        addresses = (parse_address(getattr(stored, name)) for name in CONTRACTS)
-        return cls(stored.rpc, stored.chain_id, *addresses, deploy_block=stored.deploy_block)
+        addresses = {name: parse_address(getattr(stored, name)) for name in CONTRACTS}
+        return cls(rpc=stored.rpc, chain_id=stored.chain_id, deploy_block=stored.deploy_block, **addresses)
 
     def to_bytes(self) -> bytes:
-        addresses = (checksum_address(getattr(self, name)) for name in CONTRACTS)
-        stored = _StoredBook(self.rpc, self.chain_id, *addresses, deploy_block=self.deploy_block)
+        addresses = {name: checksum_address(getattr(self, name)) for name in CONTRACTS}
+        stored = _StoredBook(rpc=self.rpc, chain_id=self.chain_id, deploy_block=self.deploy_block, **addresses)
         return msgspec.json.format(msgspec.json.encode(stored), indent=2) + b"\n"
 
 
@@ -91,7 +92,8 @@ class EvmLedger(ports.Ledger):
         self.book = book
         self.rpc = Rpc(book.rpc)
         self._addresses = [hexed(getattr(book, name)) for name in CONTRACTS]
-        self._hashes: OrderedDict[int, bytes] = OrderedDict()  # of blocks that this client reported
+        self._parents: OrderedDict[Cursor, Cursor] = OrderedDict()  # a reported block -> one reported before it
+        self._recognised = False
         self._sending = asyncio.Lock()
         self._cpu_seconds = 0.0
 
@@ -120,7 +122,9 @@ class EvmLedger(ports.Ledger):
         return await self.rpc.head()
 
     async def entries(self, cursor: Cursor | None) -> Batch:
-        """As `ports.Ledger.entries`. Raises Unavailable, also for a chain that is not the address book's."""
+        """As `ports.Ledger.entries`. Raises ConfigurationError for another chain than the address book's."""
+        if not self._recognised:
+            await self._recognise()
         for _ in range(READINGS):
             try:
                 return await self._read(cursor)
@@ -133,33 +137,51 @@ class EvmLedger(ports.Ledger):
         if cursor is not None:
             queries.append(("eth_getBlockByNumber", [hex(cursor.block), False]))
         latest, *known = await self.rpc.ask_all(queries)
-        head, begin, rewind_to = head_of(latest), self.book.deploy_block, None
-        if cursor is not None:
-            begin = cursor.block + 1
-            if known[0] is None or unhexed(known[0]["hash"]) != cursor.hash:
-                rewind_to = await self._last_common(cursor.block)
-                begin = rewind_to + 1
-        entries = await self._entries_between(begin, head)
-        self._remember(head.number, head.hash)
+        head, last, rewind_to = head_of(latest), cursor, None
+        if cursor is not None and (known[0] is None or unhexed(known[0]["hash"]) != cursor.hash):
+            last = await self._last_common(cursor)
+            rewind_to = last.block if last is not None else self.book.deploy_block - 1
+        entries = await self._entries_between(self.book.deploy_block if last is None else last.block + 1, head)
         for entry in entries:
-            self._remember(entry.position.block, entry.position.block_hash)
+            last = self._remember(last, Cursor(entry.position.block, entry.position.block_hash))
+        self._remember(last, Cursor(head.number, head.hash))
         return Batch(tuple(entries), head, rewind_to)
 
-    async def _last_common(self, block: int) -> int:
-        """The newest remembered block up to `block` that the chain still has; the one before the deployment, if none."""
-        for number in [number for number in self._hashes if number > block]:
-            del self._hashes[number]
-        for number in sorted(self._hashes, reverse=True):
-            found = await self.rpc.ask("eth_getBlockByNumber", hex(number), False)
-            if found is not None and unhexed(found["hash"]) == self._hashes[number]:
-                return number
-            del self._hashes[number]
-        return self.book.deploy_block - 1
+    async def _recognise(self) -> None:
+        """Once: is this the chain of the address book?"""
+        chain_id, code = await self.rpc.ask_all(
+            [("eth_chainId", []), ("eth_getCode", [hexed(self.book.ledger), "latest"])]
+        )
+        if int(chain_id, 16) != self.book.chain_id:
+            raise ConfigurationError(
+                f"the chain at {self.book.rpc} has id {int(chain_id, 16)}, the address book says {self.book.chain_id}"
+            )
+        if code == "0x":
+            raise Unavailable(f"the chain at {self.book.rpc} has no contracts (yet): deploy them, or wait until it has caught up")
+        self._recognised = True
 
-    def _remember(self, block: int, block_hash: bytes) -> None:
-        self._hashes[block] = block_hash
-        while len(self._hashes) > REMEMBERED:
-            self._hashes.popitem(last=False)
+    async def _last_common(self, cursor: Cursor) -> Cursor | None:
+        """The newest reported ancestor of `cursor` that the chain still has. A block's hash fixes everything before it, so
+        this is right for every reader, whatever others read meanwhile."""
+        ancestors: list[Cursor] = []
+        step = self._parents.get(cursor)
+        while step is not None:
+            ancestors.append(step)
+            step = self._parents.get(step)
+        for begin in range(0, len(ancestors), BATCH):
+            part = ancestors[begin : begin + BATCH]
+            found = await self.rpc.ask_all([("eth_getBlockByNumber", [hex(block.block), False]) for block in part])
+            for ancestor, answer in zip(part, found, strict=True):
+                if answer is not None and unhexed(answer["hash"]) == ancestor.hash:
+                    return ancestor
+        return None
+
+    def _remember(self, parent: Cursor | None, block: Cursor) -> Cursor:
+        if parent is not None and parent.block < block.block and block not in self._parents:
+            self._parents[block] = parent
+            while len(self._parents) > REMEMBERED:
+                self._parents.popitem(last=False)
+        return block
 
     async def _entries_between(self, begin: int, head: Head) -> list[Entry]:
         logs: list[dict[str, Any]] = []

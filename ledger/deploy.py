@@ -1,7 +1,8 @@
 """Puts the five contracts on a chain.
 
-A contract's address follows from its creator and the creator's transaction count (Yellow Paper, section 7), so all five are
-signed with each other's addresses before any of them is mined, and a deployment takes two blocks: the contracts, then the roles.
+A contract's address follows from its creator and the creator's transaction count (Yellow Paper, section 7), so all five
+are signed with each other's addresses before any of them is mined, and a deployment takes two blocks: the contracts,
+then the roles.
 """
 
 from __future__ import annotations

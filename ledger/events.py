@@ -1,9 +1,9 @@
 """What the contracts said: every event as a frozen noun with the Solidity event's name, and its fields in snake case.
 
-A chain keeps an event as a log: up to four topics (the first is the hash of the event's signature, the others its indexed
-fields) and ABI-encoded data. `decode_event` and `encode_event` are each other's inverse, so the specification of the
-contracts yields the same entries as a chain, and an exported record can be checked byte for byte (`ledger.record`). An event
-that is none of ours to read (a role's label, say) is `Other`: the record never skips a log.
+A chain keeps an event as a log: up to four topics (the first is the hash of the event's signature, the others its
+indexed fields) and ABI-encoded data. `decode_event` and `encode_event` are each other's inverse, so the specification
+of the contracts yields the same entries as a chain, and an exported record can be checked byte for byte
+(`ledger.record`). An event that is none of ours to read (a role's label, say) is `Other`: the record never skips a log.
 """
 
 from __future__ import annotations

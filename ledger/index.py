@@ -1,8 +1,8 @@
 """What the entries add up to: who takes part, which tasks there are, which rounds were anchored, what was paid.
 
-The one fold over the ledger. Daemons, the command line and the auditor read the same `Index`, so they cannot disagree on what
-the record means. Nodes are kept as histories, so the roster at an old block costs one search a node. A reorganisation is
-rare: the entries that remain are folded again from the start.
+The one fold over the ledger. Daemons, the command line and the auditor read the same `Index`, so they cannot disagree
+on what the record means. Nodes are kept as histories, so the roster at an old block costs one search a node. A
+reorganisation is rare: the entries that remain are folded again from the start.
 """
 
 from __future__ import annotations

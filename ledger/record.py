@@ -1,8 +1,9 @@
 """The ledger's record as a file: JSON lines, one entry each, with the raw log, so that it can be audited without a chain.
 
-Every line carries SHA-256(previous line's digest | the line without its digest); the first continues 32 zero bytes, and the
-last holds the head and the number of entries. A line that was altered, moved, added or cut is found and named. Whoever rewrites
-the whole file can of course digest it anew: compare the last digest, which names the whole record, with somebody else's.
+Every line carries SHA-256(previous line's digest | the line without its digest); the first continues 32 zero bytes, and
+the last holds the head and the number of entries. A line that was altered, moved, added or cut is found and named.
+Whoever rewrites the whole file can of course digest it anew: compare the last digest, which names the whole record,
+with somebody else's.
 """
 
 from __future__ import annotations

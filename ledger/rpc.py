@@ -1,8 +1,9 @@
 """Ethereum's JSON-RPC over one HTTP connection pool: the dozen methods that a ledger of ours needs, and nothing else.
 
-Requests that do not wait for each other travel as one batch. A node that does not answer is the weather (`Unavailable`); a
-node that answers "reverted" speaks for the contracts, and its data is decoded by their ABIs into `LedgerRefused`.
-Sources: the execution-apis specification; EIP-1559 (fees); Solidity ABI, "Error", "Panic" and custom errors.
+Requests that do not wait for each other travel as one batch. A node that does not answer is the weather
+(`Unavailable`); a node that answers "reverted" speaks for the contracts, and its data is decoded by their ABIs into
+`LedgerRefused`. Sources: the execution-apis specification; EIP-1559 (fees); Solidity ABI, "Error", "Panic" and custom
+errors.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ RECEIPT_SECONDS: Final = 60.0
 BATCH: Final = 100  # calls in one HTTP request; servers commonly refuse more
 FEE_ROOM: Final = 2  # the base fee may double (six full blocks, EIP-1559) before a transaction is priced out
 GAS_ROOM: Final = (6, 5)  # the limit is the estimate and a fifth: storage may have changed when the call is mined
-_ERRORS: Final = (("Error", ("string",)), ("Panic", ("uint256",)))  # Solidity's own
+_ERRORS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (("Error", ("string",)), ("Panic", ("uint256",)))  # Solidity's own
 
 Query: TypeAlias = tuple[str, list[Any]]  # method and parameters
 

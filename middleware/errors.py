@@ -65,7 +65,11 @@ class LedgerRefused(DrystoneError):
     def __init__(self, name: str, *arguments: object) -> None:
         self.name = name
         self.arguments = arguments
-        super().__init__(f"the ledger refused: {name}({', '.join(map(str, arguments))})")
+        super().__init__(f"the ledger refused: {name}({', '.join(map(_shown, arguments))})")
+
+
+def _shown(argument: object) -> str:
+    return f"0x{argument.hex()}" if isinstance(argument, bytes) else str(argument)
 
 
 class Unavailable(DrystoneError):

@@ -19,6 +19,7 @@ from ledger.audit.replay import After, judge_round, read_model
 from ledger.audit.report import Bench, Finding, Report, summarise
 from ledger.audit.scene import Before, Blobs, Scene
 from middleware.errors import ConfigurationError
+from middleware.ports import Position
 from middleware.protocol.settlement import Settlement
 from middleware.trust.keys import NetworkKey
 from middleware.types import Header, Task
@@ -32,8 +33,7 @@ class Judged(msgspec.Struct, frozen=True):
     """One round as the audit saw it. `manifest` and `settlement` are None where they could not be read or repeated."""
 
     header: Header
-    block: int
-    transaction: bytes
+    position: Position
     manifest: Manifest | None
     settlement: Settlement | None
 
@@ -97,7 +97,7 @@ def examine(
             after = _judge(record, scene, at, before)
             before, done = after.before, done + 1
             examined.rounds[number, anchor.header.round] = Judged(
-                anchor.header, scene.block, scene.transaction, after.manifest, after.settlement
+                anchor.header, anchor.entry.position, after.manifest, after.settlement
             )
             if progress is not None:
                 progress(done, total)
@@ -128,7 +128,7 @@ def _earned(examined: Examined) -> dict[int, Sequence[tuple[int, dict[int, int] 
     earned: dict[int, list[tuple[int, dict[int, int] | None]]] = {}
     for (task, _), judged in sorted(examined.rounds.items()):
         rewards = dict(judged.manifest.rewards) if judged.manifest is not None else None
-        earned.setdefault(task, []).append((judged.block, rewards))
+        earned.setdefault(task, []).append((judged.position.block, rewards))
     return dict(earned)
 
 
@@ -138,6 +138,7 @@ def _facts(record: Evidence, examined: Examined) -> Facts:
         tasks=examined.tasks,
         headers={place: judged.header for place, judged in examined.rounds.items()},
         manifests={place: j.manifest for place, j in examined.rounds.items() if j.manifest is not None},
+        anchors={place: judged.position for place, judged in examined.rounds.items()},
         roster_at=record.index.roster,
         head_block=record.index.head_block,
     )

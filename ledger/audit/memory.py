@@ -11,9 +11,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 import msgspec
+from eth_hash.auto import keccak
 
 from ledger.audit.report import NOBODY, Bench
+from ledger.calls import AnchorRound, call_id, decode_call
 from middleware.errors import FAULTS, PeerFault
+from middleware.ports import Position
 from middleware.trust import eip712, keys, roots
 from middleware.types import Header, Roster, Task
 from middleware.wire import canonical
@@ -70,6 +73,23 @@ class SettledRow(msgspec.Struct, frozen=True):
     summary: bytes
 
 
+class OutboxRow(msgspec.Struct, frozen=True):
+    """`block` and `gas` are -1 while the transaction is in no block."""
+
+    number: int
+    id: bytes
+    function: str
+    call: bytes
+    block: int
+    gas: int
+
+
+class AttemptRow(msgspec.Struct, frozen=True):
+    hash: bytes
+    number: int
+    raw: bytes
+
+
 class Memory(msgspec.Struct, frozen=True):
     """One node's database as it was read. `faults` say what could not be read, and why."""
 
@@ -79,6 +99,8 @@ class Memory(msgspec.Struct, frozen=True):
     contributions: tuple[ContributionRow, ...] = ()
     outgoing: tuple[OutgoingRow, ...] = ()
     settled: tuple[SettledRow, ...] = ()
+    outbox: tuple[OutboxRow, ...] = ()
+    attempts: tuple[AttemptRow, ...] = ()
     faults: tuple[str, ...] = ()
     altered: tuple[tuple[str, bytes], ...] = ()  # (file, its name as digest) of blobs that do not have their name's hash
 
@@ -90,6 +112,7 @@ class Facts(msgspec.Struct, frozen=True):
     tasks: Mapping[int, Task]
     headers: Mapping[Place, Header]
     manifests: Mapping[Place, Manifest]
+    anchors: Mapping[Place, Position]
     roster_at: Callable[[int], Roster]
     head_block: int
 
@@ -114,6 +137,10 @@ def judge_memory(facts: Facts, memory: Memory, bench: Bench) -> None:
         judge.row(f"own message of round {sent.round}", partial(judge.outgoing, sent))
     for settled in memory.settled:
         judge.row(f"settled round {settled.round}", partial(judge.settled, settled))
+    for wish in memory.outbox:
+        judge.row(f"outbox entry {wish.number}", partial(judge.wish, wish))
+    for attempt in memory.attempts:
+        judge.row(f"transaction of outbox entry {attempt.number}", partial(judge.attempt, attempt))
     if not memory.faults:
         judge.completeness()
 
@@ -252,6 +279,29 @@ class _Judge:
         )  # fmt: skip
         different = [name for name in _Summary.__struct_fields__ if getattr(told, name) != getattr(wanted, name)]
         return f"its summary has another {different[0]} than the manifest" if different else ""
+
+    def wish(self, row: OutboxRow) -> str:
+        """An intent is what its id says, and an anchored header is the one on the ledger."""
+        call = decode_call(row.call)
+        if (call_id(call), call.function) != (row.id, row.function):
+            return "its call is not the one that its id names"
+        if not isinstance(call, AnchorRound):
+            return ""
+        place = (call.header.task, call.header.round)
+        anchored, position = self.facts.headers.get(place), self.facts.anchors.get(place)
+        if anchored is None or position is None:
+            return ""
+        if call.header != anchored:
+            return "it anchors another header than the one on the ledger"
+        mine = {attempt.hash for attempt in self.memory.attempts if attempt.number == row.number}
+        if position.transaction in mine and row.block >= 0 and (row.block, row.gas) != (position.block, position.gas_used):
+            return f"it says block {row.block} and gas {row.gas}, the ledger {position.block} and {position.gas_used}"
+        return ""
+
+    def attempt(self, row: AttemptRow) -> str:
+        if keccak(row.raw) != row.hash:
+            return "its bytes do not have the hash beside them"
+        return "" if row.number in {wish.number for wish in self.memory.outbox} else "it belongs to no outbox entry"
 
     def completeness(self) -> None:
         """Every row that an anchored round rests on is there."""

@@ -22,6 +22,7 @@ import gzip
 import hashlib
 import importlib.util
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -197,11 +198,12 @@ def _digits() -> Table:
 
 def _columns_of_npz(path: Path, client_key: str) -> dict[str, npt.NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ConfigurationError(f"{path} is not an .npz archive")
+                raise ValueError("it holds one array")
             return {name: archive[name] for name in ("X", "y", "test", client_key) if name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ConfigurationError(f"{path} is not an .npz archive of plain arrays: {error}") from error
 
 

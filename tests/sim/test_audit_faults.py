@@ -15,10 +15,11 @@ from ledger.audit.report import Finding, Report
 from middleware.protocol.settlement import Received, Reported, Settlement
 from middleware.trust import keys, merkle, roots
 from middleware.trust.keys import NetworkKey
-from middleware.types import Header, Rule, Status, Verdict
+from middleware.types import CodecSpec, Header, Leaf, Policy, Rule, Status, Verdict
 from middleware.wire import tensors
 from middleware.wire.manifest import Manifest, ManifestEdge, ManifestUpdate
 from middleware.wire.message import EdgeReport, Update, decode_stored
+from middleware.wire.policy import encode_policy, policy_hash
 from tests.sim.history import CLOUD, DOMAIN, LEDGER, History, Sent, policy_of
 
 TWO_LEVEL = policy_of(rule=Rule("mean", 0), arrangement="two-level", min_updates=1)
@@ -52,15 +53,11 @@ def named(finding: Finding, subject: str, round: int, by: str) -> None:
         {"rule": Rule("mean", 0), "min_updates": 1, "arrangement": "two-level"},
         {"rule": Rule("median", 1)},
         {"rule": Rule("trimmed-mean", 1)},
-        {"codec": {"name": "topk+int8", "density": 0.1}},
+        {"codec": CodecSpec("topk+int8", 0.1)},
     ],
     ids=["multi-krum", "mean", "two-level", "median", "trimmed-mean", "sparse"],
 )
 def test_an_honest_history_is_valid(changes: dict[str, object]) -> None:
-    from middleware.types import CodecSpec
-
-    if "codec" in changes:
-        changes = {"codec": CodecSpec("topk+int8", 0.1)}
     report = audited(History(policy_of(**changes)).run())
     assert (report.verdict, report.exit_code, report.findings) == (Verdict.VALID, 0, ())
     assert report.valid > 100
@@ -151,7 +148,7 @@ def test_a_model_that_replay_gives_need_not_be_kept() -> None:
 # ------------------------------------------------------------------------------------------------------------- updates
 
 
-def leaf(history: History, number: int, node: int):  # type: ignore[no-untyped-def]
+def leaf(history: History, number: int, node: int) -> Leaf:
     return update_of(history, number, node).leaf
 
 
@@ -393,38 +390,23 @@ def test_a_header_of_a_suspended_cloud_is_named() -> None:
     assert "not active" in found.what
 
 
-def test_a_rule_that_was_not_followed_is_named_by_the_weight_it_gave() -> None:
-    class Favours(History):
-        """Runs multi-krum for one liar less than the policy says: nobody is left out."""
-
-        def settled(self, number: int, settlement: Settlement) -> Settlement:
-            return settlement
+def test_a_rule_that_was_not_followed_is_named_by_the_weights_it_gave() -> None:
+    class Averages(History):
+        """Round 2 is settled by the plain mean, under a header that names the policy's median."""
 
         def round(self, number: int) -> None:
-            honest = self.policy
-            if number == 2:
-                self.policy = msgspec.structs.replace(honest, rule=Rule("median", 1))
+            self.promised: Policy = self.promised if number > 1 else self.policy
+            mean = msgspec.structs.replace(self.promised, rule=Rule("mean", 0))
+            self.policy = mean if number == 2 else self.promised
             super().round(number)
-            self.policy = honest
+            self.policy = self.promised
 
-        def prev(self) -> bytes:
-            return super().prev()
-
-    class Krum(Favours):
         def header(self, number: int, header: Header) -> Header:
-            return msgspec.structs.replace(header, policy=self.promised)
+            return msgspec.structs.replace(header, policy=policy_hash(encode_policy(self.promised)))
 
-        def create(self) -> None:
-            super().create()
-            event = self.entries[-1].event
-            assert isinstance(event, events.TaskCreated)
-            self.promised = event.policy_hash
-
-        def present(self, number: int) -> tuple[int, ...]:
-            return (4, 5, 6, 7)
-
-    found = first_invalid(Krum(policy_of(rule=Rule("trimmed-mean", 1), min_updates=3)).run())
-    named(found, "chunksRoot", 2, "the anchor transaction")
+    found = first_invalid(Averages(policy_of(rule=Rule("median", 1))).run())
+    named(found, "weight of end-4 (node 4)", 2, "the anchor transaction")
+    assert "median gives it 1, the manifest 14" in found.what
 
 
 def test_a_device_weighed_in_that_the_rule_leaves_out_is_named() -> None:

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import math
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+from middleware.errors import ConfigurationError
+from middleware.learn import models, vector
+from middleware.learn.train import LARGEST_LOSS, central, evaluate, train
+from middleware.learn.workload import Classification, Samples, genesis, load_pooled, load_workload
+from middleware.types import Policy, Rule, Training
+
+POLICY = Policy(workload="digits", model="mlp:64-32-10", parameters=64 * 32 + 32 + 330, training=Training(2, 16, 0.1, 0.9))
+
+
+@pytest.fixture(scope="module")
+def share() -> Classification:
+    return load_workload("digits", POLICY.model, index=2, of=8, split="dirichlet:0.5", seed=1)
+
+
+def with_plan(**changes: float) -> Policy:
+    return msgspec.structs.replace(POLICY, training=msgspec.structs.replace(POLICY.training, **changes))
+
+
+def test_training_is_torchs_own_sgd_with_momentum(share: Classification) -> None:
+    model = genesis(POLICY)
+    result = train(share, POLICY, model, round=3, node=5)
+    bound = vector.bind(share.model(), model)
+    optimiser = torch.optim.SGD(bound.module.parameters(), lr=0.1, momentum=0.9)
+    generator = np.random.default_rng([0, 3, 5])
+    features, labels = map(torch.from_numpy, share.data())
+    for _ in range(2):
+        order = torch.from_numpy(generator.permutation(len(labels)))
+        for rows in torch.split(order, 16):
+            optimiser.zero_grad(set_to_none=False)
+            torch.nn.functional.cross_entropy(bound.module(features[rows]), labels[rows]).backward()
+            optimiser.step()
+    assert np.allclose(result.update, vector.flatten(bound.module) - model, atol=1e-6)
+    assert np.abs(result.update).max() > 0.01
+
+
+def test_an_update_says_what_it_is_made_of(share: Classification) -> None:
+    result = train(share, POLICY, genesis(POLICY), 1, 1)
+    assert result.update.dtype == np.float32
+    assert result.update.shape == (POLICY.parameters,)
+    assert result.samples == len(share.data())
+    assert result.steps == 2 * math.ceil(result.samples / 16)
+    assert 0 < result.metrics["loss"] < math.log(10)
+
+
+def test_training_repeats_to_the_bit_and_differs_by_round_and_node(share: Classification) -> None:
+    model = genesis(POLICY)
+    updates = [train(share, POLICY, model, *place).update.tobytes() for place in ((1, 1), (1, 1), (2, 1), (1, 2))]
+    assert updates[0] == updates[1]
+    assert len(set(updates)) == 3
+    assert model.tobytes() == genesis(POLICY).tobytes()
+
+
+def test_training_touches_no_global_generator(share: Classification) -> None:
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    train(share, POLICY, genesis(POLICY), 1, 1)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_training_that_diverges_says_so(share: Classification) -> None:
+    with pytest.raises(ConfigurationError, match="diverged in round 1: lower the learning rate"):
+        train(share, with_plan(learning_rate=1e20), genesis(POLICY), 1, 1)
+
+
+def test_evaluation_counts_what_is_right(share: Classification) -> None:
+    data = share.test()
+    right = np.zeros(POLICY.parameters, np.float32)
+    right[-10] = 5.0  # the bias of class 0: every sample is called a 0
+    accuracy, loss = evaluate(share, right)
+    zeros = float((data.labels == 0).mean())
+    assert accuracy == pytest.approx(zeros)
+    assert loss == pytest.approx(math.log(math.exp(5) + 9) - 5 * zeros, rel=1e-5)
+
+
+def test_a_ruined_model_still_has_a_loss_to_report(share: Classification) -> None:
+    for value in (3e38, np.nan):
+        accuracy, loss = evaluate(share, np.full(POLICY.parameters, value, np.float32))
+        assert loss == LARGEST_LOSS
+        assert 0 <= accuracy <= 0.2
+
+
+def test_central_training_learns_the_digits_with_the_steps_it_is_given() -> None:
+    pooled = load_pooled("digits", POLICY.model, indices=range(8), of=8, split="iid", seed=0)
+    curve = central(pooled, POLICY, [80] * 5)
+    assert len(curve) == 5
+    assert curve[0] < 0.9 < curve[-1]
+    assert central(pooled, POLICY, [40] * 10)[1::2] == curve
+    assert central(pooled, POLICY, [0]) == [evaluate(pooled, genesis(POLICY))[0]]
+
+
+def test_a_batch_larger_than_the_share_is_one_step_an_epoch(share: Classification) -> None:
+    assert train(share, with_plan(batch=10_000), genesis(POLICY), 1, 1).steps == 2
+
+
+class Line:
+    """The smallest workload of somebody else: two classes of points."""
+
+    def model(self) -> torch.nn.Module:
+        return models.build("mlp:1-2")
+
+    def data(self) -> Samples:
+        points = np.linspace(-1, 1, 40, dtype=np.float32)[:, None]
+        return Samples(points, (points[:, 0] > 0).astype(np.int64))
+
+    def test(self) -> Samples:
+        return self.data()
+
+    def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.multi_margin_loss(logits, labels)
+
+
+def test_a_workload_of_somebody_else_needs_only_the_protocol() -> None:
+    policy = Policy(workload="line", model="mlp:1-2", parameters=4, training=Training(20, 8, 0.3, 0.0))
+    model = genesis(policy)
+    model = model + train(Line(), policy, model, 1, 1).update
+    assert evaluate(Line(), model)[0] > 0.95
+
+
+@pytest.mark.cuda
+def test_training_on_a_gpu_learns_what_the_cpu_learns(share: Classification) -> None:
+    model = genesis(POLICY)
+    on_cpu, on_gpu = (train(share, POLICY, model, 1, 1, device).update for device in ("cpu", "cuda"))
+    assert np.linalg.norm(on_cpu - on_gpu) < 1e-2 * np.linalg.norm(on_cpu)
+
+
+def test_eight_devices_with_a_liar_learn_the_digits() -> None:
+    """The demo without the network: the integers, the rule and the training meet their bars together."""
+    from middleware.maths import aggregate, attack, grid
+
+    name = "mlp:64-256-10"
+    policy = Policy(workload="digits", model=name, parameters=models.count(name), rule=Rule("multi-krum", 1))
+    shares = [load_workload("digits", name, index=i, of=8, split="dirichlet:0.5", seed=0) for i in range(8)]
+    model, left_out = genesis(policy), set()
+    for number in range(1, 11):
+        updates = [train(share, policy, model, number, node).update for node, share in enumerate(shares)]
+        updates[0] = attack.ATTACKS["negate"](updates[0], np.random.default_rng(0))
+        rows = [grid.to_grid(update, policy.grid.bits, policy.grid.exponent)[0] for update in updates]
+        result = aggregate.aggregate("multi-krum", rows, [len(share.data()) for share in shares], 1)
+        left_out |= {index for index, weight in enumerate(result.weights) if weight == 0}
+        model = grid.apply(model, aggregate.divide(result.sums, result.total), policy.grid.exponent)
+    assert left_out == {0}
+    assert evaluate(shares[0], model)[0] > 0.92
