@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Final, TypeAlias
 
 import msgspec
 from eth_abi.abi import encode
+from eth_abi.exceptions import EncodingError
 from eth_hash.auto import keccak
 
 from ledger.artifacts import NAMES, load
@@ -178,7 +179,7 @@ class UnpauseLedger(_Ledger, frozen=True):
     function: ClassVar[str] = "unpause"
 
 
-# -------------------------------------------------------------------------------------------- Rewards, Credit, Authority
+# ------------------------------------------------------------------------------------------- Rewards, Credit, Authority
 
 
 class Fund(_Call, frozen=True):
@@ -191,8 +192,8 @@ class Fund(_Call, frozen=True):
 
 
 class Claim(_Call, frozen=True):
-    """That `header`, anchored at `anchored_at` (seconds), owes `node` this much in total: entry `index` of `size`, proven by
-    the siblings' `sums` and `hashes`, leaf to root (`trust.merkle.sum_path`)."""
+    """That `header`, anchored at `anchored_at` (seconds), owes `node` this much in total: entry `index` of `size`,
+    proven by the siblings' `sums` and `hashes`, leaf to root (`trust.merkle.sum_path`)."""
 
     contract: ClassVar[str] = "Rewards"
     function: ClassVar[str] = "claim"
@@ -274,7 +275,7 @@ def encode_arguments(types: tuple[str, ...], values: tuple[Any, ...], what: str)
     """ABI encoding. ConfigurationError, naming `what`, when a value does not fit its type."""
     try:
         return encode(types, values)
-    except (ValueError, TypeError, OverflowError) as error:
+    except (EncodingError, ValueError, TypeError, OverflowError) as error:
         raise ConfigurationError(f"arguments of {what}: {error}") from error
 
 

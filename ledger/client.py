@@ -157,12 +157,12 @@ class EvmLedger(ports.Ledger):
                 f"the chain at {self.book.rpc} has id {int(chain_id, 16)}, the address book says {self.book.chain_id}"
             )
         if code == "0x":
-            raise Unavailable(f"the chain at {self.book.rpc} has no contracts (yet): deploy them, or wait until it has caught up")
+            raise Unavailable(f"the chain at {self.book.rpc} has no contracts: deploy them, or wait until it caught up")
         self._recognised = True
 
     async def _last_common(self, cursor: Cursor) -> Cursor | None:
-        """The newest reported ancestor of `cursor` that the chain still has. A block's hash fixes everything before it, so
-        this is right for every reader, whatever others read meanwhile."""
+        """The newest reported ancestor of `cursor` that the chain still has. A block's hash fixes everything before it,
+        so this is right for every reader, whatever others read meanwhile."""
         ancestors: list[Cursor] = []
         step = self._parents.get(cursor)
         while step is not None:

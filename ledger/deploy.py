@@ -33,8 +33,8 @@ async def deploy(
     minted: int = MINTED,
 ) -> AddressBook:
     """The contracts, with `key` as administrator, registrar, publisher and pauser, and `minted` token units for it.
-    `min_stake` is what admits an end, an edge, a cloud, in token units (0: only a registrar admits). Raises Unavailable,
-    LedgerRefused."""
+    `min_stake` is what admits an end, an edge, a cloud, in token units (0: only a registrar admits).
+    Raises Unavailable, LedgerRefused."""
     async with Rpc(rpc) as chain:
         chain_id, nonce = int(await chain.ask("eth_chainId"), 16), await chain.nonce(key.address)
         authority, credit, registry, ledger, rewards = (created_address(key.address, nonce + i) for i in range(5))

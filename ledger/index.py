@@ -55,8 +55,8 @@ class MalformedTask(msgspec.Struct, frozen=True):
 
 
 class Index:
-    """The fold. `entries` is everything that was folded, in order. Tasks and nodes are by id; `funded` is by task, `claimed` by
-    (task, node), both in token units."""
+    """The fold. `entries` is everything that was folded, in order. Tasks and nodes are by id; `funded` is by task,
+    `claimed` by (task, node), both in token units."""
 
     def __init__(self) -> None:
         self.head: Head | None = None
@@ -110,7 +110,7 @@ class Index:
     # ---------------------------------------------------------------------------------------------------------- folding
 
     def extend(self, batch: Batch) -> bool:
-        """Take what is new; says whether anything but the head changed. OurFault when the batch does not continue this."""
+        """Take what is new; says whether anything but the head changed. OurFault if it does not continue this."""
         rewound = batch.rewind_to is not None and self.rewind(batch.rewind_to)
         self._fold(batch.entries)
         self.head, self._cursor = batch.head, batch.cursor

@@ -156,7 +156,7 @@ class Outbox:
         )
 
     async def _look(self, nonce: int, head: Head) -> None:
-        """What became of everything handed in. The nonce was read first: what is below it has a receipt, if it is ours."""
+        """What became of everything handed in. The nonce was read first: below it, ours have receipts."""
         for item in self._items(State.SIGNED, State.SENT, State.MINED):
             if await self._settle(item, head):
                 continue
@@ -267,6 +267,7 @@ class Outbox:
                     "UPDATE outbox SET state = 'SIGNED', nonce = ? WHERE number = ?", (following, number)
                 )
             await self._hand_in(Item(number, call, State.SIGNED, following, reverts), head)
+            nonce = following + 1
 
     def _refuse(self, number: int, refused: LedgerRefused) -> None:
         if refused.name in WEATHER:

@@ -1,4 +1,4 @@
-"""The ledger's record as a file: JSON lines, one entry each, with the raw log, so that it can be audited without a chain.
+"""The ledger's record as a file, so that it can be audited without a chain: JSON lines, one raw log each.
 
 Every line carries SHA-256(previous line's digest | the line without its digest); the first continues 32 zero bytes, and
 the last holds the head and the number of entries. A line that was altered, moved, added or cut is found and named.
@@ -113,7 +113,7 @@ def _line(entry: Entry) -> LogLine:
     at = entry.position
     return LogLine(
         type(entry.event).__name__, at.block, at.block_hash.hex(), at.time, at.transaction.hex(), at.log_index,
-        at.gas_used, at.sender.hex(), entry.address.hex(), tuple(topic.hex() for topic in entry.topics), entry.data.hex(),
+        at.gas_used, at.sender.hex(), entry.address.hex(), tuple(map(bytes.hex, entry.topics)), entry.data.hex(),
     )  # fmt: skip
 
 

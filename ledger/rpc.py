@@ -31,7 +31,7 @@ RECEIPT_SECONDS: Final = 60.0
 BATCH: Final = 100  # calls in one HTTP request; servers commonly refuse more
 FEE_ROOM: Final = 2  # the base fee may double (six full blocks, EIP-1559) before a transaction is priced out
 GAS_ROOM: Final = (6, 5)  # the limit is the estimate and a fifth: storage may have changed when the call is mined
-_ERRORS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (("Error", ("string",)), ("Panic", ("uint256",)))  # Solidity's own
+_BUILT_IN: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (("Error", ("string",)), ("Panic", ("uint256",)))
 
 Query: TypeAlias = tuple[str, list[Any]]  # method and parameters
 
@@ -139,7 +139,7 @@ class Rpc:
     async def sign(
         self, key: Signer, chain_id: int, to: bytes | None, data: bytes, nonce: int, fees: Fees, value: int = 0
     ) -> SignedTransaction:
-        """A signed EIP-1559 transaction; `to` None creates a contract. Raises LedgerRefused when it would revert now."""
+        """A signed EIP-1559 transaction; `to` None creates a contract. Raises LedgerRefused if it would revert now."""
         request = {"from": hexed(key.address), "data": hexed(data), "value": hex(value)}
         if to is not None:
             request["to"] = hexed(to)
@@ -206,7 +206,7 @@ def refusal(failure: Failure) -> DrystoneError:
 
 
 def decode_revert(data: bytes, message: str = "") -> LedgerRefused:
-    """The error in revert data; accounts are 20 bytes. "Reverted" when there is no data, "UnknownError" when it is not ours."""
+    """The error in revert data, accounts as 20 bytes: "Reverted" if there is none, "UnknownError" if it is not ours."""
     if len(data) < 4:
         return LedgerRefused("Reverted", message)
     known = _selectors().get(data[:4])
@@ -222,8 +222,8 @@ def decode_revert(data: bytes, message: str = "") -> LedgerRefused:
 
 @cache
 def _selectors() -> dict[bytes, tuple[str, tuple[str, ...]]]:
-    """Every error of every contract, by selector."""
-    errors = list(_ERRORS)
+    """Every error of every contract, and Solidity's own two, by selector."""
+    errors = list(_BUILT_IN)
     for contract in NAMES:
         errors += [(e["name"], tuple(map(abi_type, e["inputs"]))) for e in load(contract).abi if e["type"] == "error"]
     return {keccak(f"{name}({','.join(types)})".encode())[:4]: (name, types) for name, types in errors}

@@ -28,7 +28,7 @@ class Cursor(msgspec.Struct, frozen=True):
 
 
 class Position(msgspec.Struct, frozen=True):
-    """Where an entry stands and what it cost. `sender` (20) signed the transaction; `gas_used` is the whole transaction's."""
+    """Where an entry stands. `sender` (20) signed the transaction; `gas_used` is the whole transaction's."""
 
     block: int
     block_hash: bytes
@@ -54,8 +54,8 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """What is new for a reader, in order. `rewind_to` is a block: whatever the reader knows from later ones no longer holds,
-    and `entries` start after it."""
+    """What is new for a reader, in order. `rewind_to` is a block: whatever the reader knows from later ones no longer
+    holds, and `entries` start after it."""
 
     entries: tuple[Entry, ...]
     head: Head
@@ -139,8 +139,8 @@ class Ledger(Protocol):
         ...
 
     async def send_raw(self, raw: bytes) -> None:
-        """Hand in a signed transaction; the same one again is no error. Raises LedgerRefused: "NonceTooLow" when its nonce is
-        used (by it, or by another: the receipt tells), "Underpriced", "InsufficientFunds"."""
+        """Hand in a signed transaction; one that waits already is no error. Raises LedgerRefused: "NonceTooLow" if its
+        nonce is used (by it, or by another: the receipt tells), "Underpriced", "InsufficientFunds"."""
         ...
 
     async def receipt(self, transaction: bytes) -> Outcome | None:

@@ -43,6 +43,11 @@ class Addresses(msgspec.Struct, frozen=True):
                 return address
         return None
 
+    def about(self) -> dict[str, str]:
+        """The words of an exported record's opening line; `parse` is the inverse."""
+        hexed = {name: f"0x{getattr(self, name).hex()}" for name in ("registry", "ledger", "rewards")}
+        return {"chain_id": str(self.chain_id), **hexed}
+
     @classmethod
     def parse(cls, about: Mapping[str, str]) -> Addresses:
         """From the opening line of an exported record. PeerFault("malformed")."""

@@ -1,7 +1,7 @@
 """One chain for a module's tests, and the contracts on it, reached by JSON-RPC and the committed ABI alone.
 
-Deliberately not the product's client: what is written here is read from the ABI's JSON, so the two encoders check each other.
-The chain lets any sender act without a key, for nothing, and its clock is set by the caller.
+Deliberately not the product's client: what is written here is read from the ABI's JSON, so the two encoders check each
+other. The chain lets any sender act without a key, for nothing, and its clock is set by the caller.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from eth_abi import decode, encode
+from eth_abi.abi import decode, encode
 from eth_hash.auto import keccak
 
 from devnet.toolchain import anvil
@@ -28,8 +28,10 @@ GENESIS_TIME: Final = 1_800_000_000  # seconds; later than the machine's clock n
 ADMIN: Final = bytes.fromhex("a0" * 20)
 GAS: Final = 5_000_000
 START_SECONDS: Final = 30.0
+RECEIPT_SECONDS: Final = 30.0
 MIN_STAKE: Final = (0, 100, 1_000)
 UNBONDING_SECONDS: Final = 600
+PANIC: Final = keccak(b"Panic(uint256)")[:4]
 
 
 def canonical_type(entry: dict[str, Any]) -> str:
@@ -66,11 +68,12 @@ class Evm:
 
     def __init__(self, rpc: str) -> None:
         self.rpc = rpc
-        self.chain_id = CHAIN_ID
+        self.chain_id, self.admin = CHAIN_ID, ADMIN
+        self.min_stake, self.unbonding_seconds = MIN_STAKE, UNBONDING_SECONDS
         self.block, self.now = 0, GENESIS_TIME
         self.contracts: dict[str, bytes] = {}
         self.errors = {selector(e)[:4]: e for name in NAMES for e in load(name).abi if e["type"] == "error"}
-        self.events = {selector(e): e for name in NAMES for e in load(name).abi if e["type"] == "event"}
+        self.errors[PANIC] = {"name": "Panic", "inputs": [{"type": "uint256"}]}
 
     def ask(self, method: str, *parameters: object) -> Any:
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}).encode()
@@ -97,8 +100,8 @@ class Evm:
 
     def send(
         self, contract: str, function: str, arguments: Sequence[object], sender: bytes, now: int
-    ) -> list[tuple[str, dict[str, object]]]:
-        """Mine one call at `now` and return its events of our contracts; LedgerRefused with the custom error else."""
+    ) -> list[tuple[bytes, tuple[bytes, ...], bytes]]:
+        """Mine one call at `now` and return its logs: address, topics, data. LedgerRefused as the contract refuses."""
         entry = load(contract).entry("function", function)
         data = selector(entry)[:4] + encode([canonical_type(e) for e in entry["inputs"]], arguments)
         to = self.contracts[contract]
@@ -106,7 +109,7 @@ class Evm:
         if int(receipt["status"], 16) == 0:
             trace = self.ask("debug_traceTransaction", receipt["transactionHash"], {"tracer": "callTracer"})
             raise self._refusal(bytes.fromhex(trace["output"][2:]))
-        return [self._event(log) for log in receipt["logs"]]
+        return [_log(log) for log in receipt["logs"]]
 
     def view(self, contract: str, function: str, *arguments: object) -> list[object]:
         entry = load(contract).entry("function", function)
@@ -124,7 +127,13 @@ class Evm:
 
     def _mine(self, transaction: dict[str, str], now: int) -> dict[str, Any]:
         self.ask("evm_setNextBlockTimestamp", now)
-        receipt = self.ask("eth_getTransactionReceipt", self.ask("eth_sendTransaction", {**transaction, "gasPrice": "0x0"}))
+        name = self.ask("eth_sendTransaction", {**transaction, "gasPrice": "0x0"})
+        deadline = time.monotonic() + RECEIPT_SECONDS
+        while (
+            receipt := self.ask("eth_getTransactionReceipt", name)
+        ) is None:  # mined by another thread of the chain's
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"no receipt for {name}")
         self.block, self.now = int(receipt["blockNumber"], 16), now
         return dict(receipt)
 
@@ -134,14 +143,13 @@ class Evm:
             return LedgerRefused("", output)
         return LedgerRefused(entry["name"], *decoded(entry["inputs"], output[4:]))
 
-    def _event(self, log: dict[str, Any]) -> tuple[str, dict[str, object]]:
-        topics = [bytes.fromhex(topic[2:]) for topic in log["topics"]]
-        entry = self.events[topics[0]]
-        indexed = [e for e in entry["inputs"] if e["indexed"]]
-        others = [e for e in entry["inputs"] if not e["indexed"]]
-        fields = {e["name"]: decoded([e], topic)[0] for e, topic in zip(indexed, topics[1:], strict=True)}
-        values = decoded(others, bytes.fromhex(log["data"][2:]))
-        return entry["name"], fields | {e["name"]: value for e, value in zip(others, values, strict=True)}
+
+def _log(log: dict[str, Any]) -> tuple[bytes, tuple[bytes, ...], bytes]:
+    return (
+        bytes.fromhex(log["address"][2:]),
+        tuple(bytes.fromhex(topic[2:]) for topic in log["topics"]),
+        bytes.fromhex(log["data"][2:]),
+    )
 
 
 def _hex(data: bytes) -> str:

@@ -225,7 +225,7 @@ async def test_a_replaced_block_is_read_again(ledger: EvmLedger) -> None:
     await ledger.rpc.ask("evm_mine")
     await fold(ledger, index)
     assert [node.name for node in index.roster().nodes.values()] == ["cloud-2"]
-    assert index.head is not None and index.head == await ledger.head()
+    assert index.head == await ledger.head()
 
 
 async def test_two_readers_of_one_client_rewind_each_to_its_own_past(ledger: EvmLedger) -> None:
@@ -256,7 +256,9 @@ async def test_the_same_transaction_twice_is_one(ledger: EvmLedger) -> None:
         await ledger.send_raw(signed.raw)
     assert refused.value.name == "NonceTooLow"
     outcome = await ledger.receipt(signed.hash)
-    assert outcome is not None and outcome.ok and outcome.gas_used <= signed.gas
+    assert outcome is not None
+    assert outcome.ok
+    assert outcome.gas_used <= signed.gas
 
 
 async def test_a_transaction_that_reverts_in_its_block_is_not_ok(ledger: EvmLedger) -> None:
@@ -287,7 +289,8 @@ async def test_an_empty_account_cannot_pay(ledger: EvmLedger) -> None:
 
 async def test_time_spent_is_counted(ledger: EvmLedger) -> None:
     await ledger.entries(None)
-    assert ledger.cpu_seconds > 0 and ledger.waiting_seconds > 0
+    assert ledger.cpu_seconds > 0
+    assert ledger.waiting_seconds > 0
 
 
 async def test_a_chain_that_is_down_is_the_weather(book: AddressBook) -> None:
@@ -320,7 +323,7 @@ def test_another_file_is_no_address_book(data: bytes) -> None:
 
 
 def test_an_address_follows_from_creator_and_nonce() -> None:
-    # EIP-161-era vectors that every client's test suite carries: the first contracts of one known account.
+    # The first two contracts that one account made on the public chain.
     creator = bytes.fromhex("6ac7ea33f8831ea9dcc53393aaa88b25a785dbf0")
     assert created_address(creator, 0).hex() == "cd234a471b72ba2f1ccf0a70fcaba648a5eecd8d"
     assert created_address(creator, 1).hex() == "343c43a37d37dff08ae8c4a11544c718abb4fcf8"

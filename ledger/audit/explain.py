@@ -1,0 +1,182 @@
+"""Single questions to the record: what a round rested on, where an update stands, why a node was paid what it was paid.
+
+Each answer carries its proof as compared values, so that a reader sees the comparison and not only its outcome.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from ledger.audit.evidence import Evidence
+from ledger.audit.replay import manifest_weights
+from ledger.audit.scene import Blobs
+from ledger.index import Anchored
+from middleware.errors import ConfigurationError, Unavailable
+from middleware.maths import reward
+from middleware.protocol import inclusion
+from middleware.protocol.inclusion import Inclusion, Step
+from middleware.trust import eip712, keys, merkle
+from middleware.types import Roster, Task
+from middleware.wire.manifest import Manifest, decode_manifest
+from middleware.wire.message import EdgeReport, Signed, Update, decode_stored
+
+
+class Payment(msgspec.Struct, frozen=True):
+    """Equal participation, spelt out for one node and one round. Amounts in token units."""
+
+    node: int
+    round: int
+    weight: int  # that the rule gave its update
+    refused: str
+    took_part: bool
+    pool: int  # of the round
+    paid_nodes: int
+    share: int  # floor(pool / paid_nodes)
+    remainder: int  # stays in the task's pool
+    earned: int
+    before: int
+    after: int
+    total: int  # of all nodes, as the path proves
+    path: tuple[tuple[int, bytes], ...]
+    index: int
+    size: int
+    steps: tuple[Step, ...]
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """One update and its way up to the header."""
+
+    update: Update
+    weight: int
+    refused: str
+    proof: Inclusion
+    steps: tuple[Step, ...]
+
+
+class Participant(msgspec.Struct, frozen=True):
+    """One line of a round: a device, its edge, what it declared and what became of it."""
+
+    node: int
+    edge: int
+    index: int
+    samples: int
+    weight: int
+    refused: str
+    body_bytes: int
+
+
+def task_of(evidence: Evidence, number: int) -> Task:
+    """A task with a policy that holds. Raises ConfigurationError."""
+    task = evidence.index.tasks.get(number)
+    if task is None:
+        known = ", ".join(map(str, sorted(evidence.index.tasks))) or "none"
+        raise ConfigurationError(f"the record holds no task {number}; it holds: {known}")
+    return task
+
+
+def anchored(evidence: Evidence, task: int, round: int) -> Anchored:
+    """A round's header on the ledger. Raises ConfigurationError."""
+    task_of(evidence, task)
+    rounds = evidence.index.anchored.get(task, [])
+    found = next((item for item in rounds if item.header.round == round), None)
+    if found is None:
+        raise ConfigurationError(f"task {task} has no anchored round {round}; the last is {len(rounds)}")
+    return found
+
+
+def manifest_of(blobs: Blobs, item: Anchored) -> Manifest:
+    """The manifest that a header names. Raises Unavailable when it is missing or altered, PeerFault when malformed."""
+    digest = item.header.manifest
+    data = blobs.get(digest)
+    if data is None:
+        raise Unavailable(f"the manifest of round {item.header.round} is missing: give --blobs with blob {digest.hex()}")
+    if hashlib.sha256(data).digest() != digest:
+        raise Unavailable(f"blob {digest.hex()[:16]} was altered: no copy has the SHA-256 that is its name")
+    return decode_manifest(data)
+
+
+def participants(manifest: Manifest) -> list[Participant]:
+    """Everyone who stands in a round, in the committed order. PeerFault for a frame that does not decode."""
+    found = []
+    for edge in manifest.edges:
+        sender = decode_stored(edge.report, EdgeReport).message.sender
+        for row in edge.updates:
+            message = decode_stored(row.frame, Update).message
+            found.append(
+                Participant(
+                    message.sender, sender, row.index, message.leaf.weight, row.weight, row.refused, message.body_bytes
+                )
+            )
+    return found
+
+
+def standing(evidence: Evidence, blobs: Blobs, task: int, round: int, node: int) -> Standing:
+    """A node's update in a round with its inclusion proof and both signatures. Raises ConfigurationError if it has none."""
+    item = anchored(evidence, task, round)
+    manifest = manifest_of(blobs, item)
+    context = evidence.ledger_domain.context
+    proof = inclusion.prove(context, manifest, node)
+    if proof is None:
+        raise ConfigurationError(f"round {round} of task {task} holds no update of node {node}")
+    roster = evidence.index.roster(manifest.roster_block)
+    edge = next(e for e in manifest.edges if decode_stored(e.report, EdgeReport).message.sender == proof.edge_leaf.edge)
+    row = edge.updates[proof.index]
+    signed = decode_stored(row.frame, Update)
+    steps = [
+        _step("the header hashes to what was anchored", eip712.header_hash(item.header), item.header_hash),
+        _device_signed(evidence, roster, signed),
+        *inclusion.steps(context, item.header, proof),
+        _edge_signed(evidence, roster, decode_stored(edge.report, EdgeReport)),
+    ]
+    return Standing(signed.message, row.weight, row.refused, proof, tuple(steps))
+
+
+def payment(evidence: Evidence, blobs: Blobs, task: int, round: int, node: int) -> Payment:
+    """Why a node's cumulative reward is what a round's root says. Raises ConfigurationError, Unavailable."""
+    item = anchored(evidence, task, round)
+    manifest = manifest_of(blobs, item)
+    before = dict(manifest_of(blobs, anchored(evidence, task, round - 1)).rewards) if round > 1 else {}
+    pool = task_of(evidence, task).policy.reward_per_round
+    weights = manifest_weights(manifest)
+    paid = sorted(number for number, weight in weights.items() if weight > 0)
+    pays = reward.pays(pool, paid)
+    row = next((one for one in participants(manifest) if one.node == node), None)
+    entries = list(manifest.rewards)
+    after, earned = dict(entries).get(node, 0), pays.get(node, 0)
+    steps = [_step("what it had, and its share, is what it has now", before.get(node, 0) + earned, after)]
+    path: list[merkle.SumStep] = []
+    index, total = 0, sum(amount for _, amount in entries)
+    if node in dict(entries):
+        index = [number for number, _ in entries].index(node)
+        path = merkle.sum_path(entries, index)
+        total, root = merkle.sum_root_from_path(node, after, index, len(entries), path)
+        steps.append(_step("the path from its entry leads to rewardsRoot", root, item.header.rewards_root))
+    return Payment(
+        node=node, round=round, weight=row.weight if row else 0, refused=row.refused if row else "", took_part=row is not None,
+        pool=pool, paid_nodes=len(paid), share=pool // len(paid) if paid else 0, remainder=pool % len(paid) if paid else pool,
+        earned=earned, before=before.get(node, 0), after=after, total=total, path=tuple(path), index=index,
+        size=len(entries), steps=tuple(steps),
+    )  # fmt: skip
+
+
+def _device_signed(evidence: Evidence, roster: Roster, signed: Signed[Update]) -> Step:
+    node = roster.nodes.get(signed.message.sender)
+    good = node is not None and keys.message_is_signed_by(evidence.ledger_domain.context, node.net_key, signed)
+    return Step("the device's network key signed the update", "signed" if good else "not signed", "signed", good)
+
+
+def _edge_signed(evidence: Evidence, roster: Roster, signed: Signed[EdgeReport]) -> Step:
+    node, message = roster.nodes.get(signed.message.sender), signed.message
+    digest = eip712.edge_root_digest(evidence.ledger_domain, message.leaf)
+    signer = keys.recover_account(digest, message.root_signature)
+    return _step("the edge's account signed its root", signer, node.account if node is not None else b"")
+
+
+def _step(what: str, computed: object, expected: object) -> Step:
+    return Step(what, _shown(computed), _shown(expected), computed == expected)
+
+
+def _shown(value: object) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)

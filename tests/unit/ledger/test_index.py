@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ledger import events
+from ledger.index import Index
+from middleware.errors import OurFault, PeerFault
+from middleware.ports import Batch, Cursor, Entry, Head, Position
+from middleware.types import ZERO32, Header, Policy, Status, Tier
+from middleware.wire.commitment import pack_name
+from middleware.wire.policy import encode_policy, policy_hash
+
+POLICY = encode_policy(Policy(workload="digits", model="mlp:64-256-10", parameters=10))
+
+
+def block_hash(block: int, fork: int = 0) -> bytes:
+    return bytes([fork]) + block.to_bytes(31, "big")
+
+
+def head(block: int, fork: int = 0) -> Head:
+    return Head(block, block_hash(block, fork), 1_000 + block)
+
+
+def entry(block: int, event: events.Event, log_index: int = 0, fork: int = 0) -> Entry:
+    at = Position(block, block_hash(block, fork), 1_000 + block, ZERO32, log_index, 21_000, b"\x0c" * 20)
+    return events.entry_of(at, event, b"\x07" * 20)
+
+
+def registered(id: int, name: bytes = b"", status: int = 1) -> events.Registered:
+    return events.Registered(
+        id, bytes([id]) * 32, bytes([id]) * 20, bytes([id]) * 20, Tier.CLOUD, status, 0,
+        name or pack_name(f"node-{id}"), ZERO32, 5, b"", b"",
+    )  # fmt: skip
+
+
+def created(task: int, policy: bytes = POLICY) -> events.TaskCreated:
+    return events.TaskCreated(task, 1, b"\x01" * 20, 60, policy_hash(policy), b"\x11" * 32, policy)
+
+
+def anchored(task: int, round: int) -> events.RoundAnchored:
+    fields: dict[str, Any] = dict.fromkeys(Header.__struct_fields__, ZERO32)
+    fields |= {"task": task, "round": round, "inputs_count": 1}
+    return events.RoundAnchored(task, round, bytes([round]) * 32, Header(**fields))
+
+
+def folded(entries: Sequence[Entry], to: int = 0) -> Index:
+    index = Index()
+    index.extend(Batch(tuple(entries), head(to or entries[-1].position.block)))
+    return index
+
+
+def test_a_fresh_index_reads_from_the_beginning() -> None:
+    index = Index()
+    assert (index.cursor, index.head_block, index.roster().nodes) == (None, 0, {})
+
+
+def test_a_batch_moves_the_cursor_to_its_head() -> None:
+    index = folded([entry(3, registered(1))], to=5)
+    assert (index.cursor, index.head_block) == (Cursor(5, block_hash(5)), 5)
+
+
+def test_only_entries_and_rewinds_count_as_a_change() -> None:
+    index = Index()
+    assert index.extend(Batch((entry(3, registered(1)),), head(3)))
+    assert not index.extend(Batch((), head(4)))
+    assert index.extend(Batch((), head(4, fork=1), rewind_to=2))
+    assert not index.extend(Batch((), head(5, fork=1), rewind_to=4))
+
+
+def test_a_node_is_as_its_events_left_it() -> None:
+    index = folded(
+        [
+            entry(1, registered(1)), entry(2, events.StatusChanged(1, Status.ACTIVE)),
+            entry(3, events.KeyRotated(1, b"\x21" * 32, 5, b"")), entry(4, events.AccountProposed(1, b"\x22" * 20)),
+            entry(5, events.AccountRotated(1, b"\x22" * 20)), entry(6, events.MetaChanged(1, b"\x23" * 32)),
+        ]
+    )  # fmt: skip
+    node = index.roster().nodes[1]
+    assert (node.name, node.tier, node.status, node.since) == ("node-1", Tier.CLOUD, Status.ACTIVE, 1)
+    assert (node.net_key, node.account, node.meta_hash) == (b"\x21" * 32, b"\x22" * 20, b"\x23" * 32)
+    assert index.registrations[1].net_key == b"\x01" * 32
+
+
+def test_an_old_roster_holds_what_was_known_then() -> None:
+    index = folded(
+        [
+            entry(2, registered(1)), entry(4, registered(2)), entry(4, events.StatusChanged(1, Status.ACTIVE), 1),
+            entry(6, events.KeyRotated(1, b"\x21" * 32, 5, b"")),
+        ],
+        to=9,
+    )  # fmt: skip
+    statuses = {block: {n.id: n.status for n in index.roster(block).nodes.values()} for block in range(1, 5)}
+    pending, active = Status.PENDING, Status.ACTIVE
+    assert statuses == {1: {}, 2: {1: pending}, 3: {1: pending}, 4: {1: active, 2: pending}}
+    assert [index.roster(block).nodes[1].net_key[0] for block in (5, 6, 9)] == [1, 0x21, 0x21]
+    assert (index.roster(5).block, index.roster().block, index.roster(100).block) == (5, 9, 9)
+    before, after = index.node_at(1, 5), index.node_at(1, 6)
+    assert before is not None
+    assert after is not None
+    assert (before.net_key[0], after.net_key[0], index.node_at(1, 1), index.node_at(8, 9)) == (1, 0x21, None, None)
+
+
+def test_a_roster_asked_for_early_does_not_hide_later_changes_of_its_block() -> None:
+    index = folded([entry(2, registered(1))])
+    assert list(index.roster().nodes) == [1]
+    index.extend(Batch((entry(3, registered(2)),), head(3)))
+    assert list(index.roster().nodes) == [1, 2]
+    assert list(index.roster(2).nodes) == [1]
+
+
+def test_more_old_rosters_than_are_kept_are_still_right() -> None:
+    index = folded([entry(block, registered(block)) for block in range(1, 101)])
+    assert [len(index.roster(block).nodes) for block in range(1, 101)] == list(range(1, 101))
+    assert len(index.roster(7).nodes) == 7
+
+
+def test_a_name_that_is_no_text_does_not_stop_the_fold() -> None:
+    index = folded([entry(1, registered(1, b"\xff" * 32)), entry(2, registered(2))])
+    assert index.roster().nodes[1].name == "\ufffd" * 32
+    assert index.roster().nodes[2].name == "node-2"
+
+
+def test_a_task_follows_its_rounds_to_its_end() -> None:
+    index = folded([entry(1, created(1)), entry(2, anchored(1, 1)), entry(3, anchored(1, 2))])
+    task = index.tasks[1]
+    assert (task.head, task.open, task.window, task.block, task.policy_hash) == (2, True, 60, 1, policy_hash(POLICY))
+    assert [(a.header.round, a.header_hash[0], a.position.block) for a in index.anchored[1]] == [(1, 1, 2), (2, 2, 3)]
+    index.extend(Batch((entry(4, events.TaskEnded(1, 2)),), head(4)))
+    assert not index.tasks[1].open
+
+
+def test_a_task_whose_policy_cannot_be_read_is_kept_apart() -> None:
+    index = folded([entry(1, created(1, b'{"rounds":0}')), entry(2, anchored(1, 1)), entry(3, created(2))])
+    assert list(index.tasks) == [2]
+    assert index.malformed_tasks[1].policy == b'{"rounds":0}'
+    assert len(index.anchored[1]) == 1
+
+
+def test_pools_add_up_and_claims_are_cumulative() -> None:
+    index = folded(
+        [
+            entry(1, events.Funded(1, b"\x01" * 20, 5)), entry(2, events.Funded(1, b"\x02" * 20, 6)),
+            entry(3, events.Claimed(1, 4, b"\x01" * 20, 3, 3)), entry(4, events.Claimed(1, 4, b"\x01" * 20, 2, 5)),
+        ]
+    )  # fmt: skip
+    assert (index.funded, index.claimed) == ({1: 11}, {(1, 4): 5})
+
+
+def test_a_batch_that_was_folded_before_is_our_fault() -> None:
+    index = folded([entry(1, registered(1))])
+    with pytest.raises(OurFault, match="does not follow"):
+        index.extend(Batch((entry(1, registered(1)),), head(1)))
+
+
+def test_a_change_of_a_node_that_never_registered_is_malformed() -> None:
+    with pytest.raises(PeerFault, match="node 5"):
+        folded([entry(1, events.StatusChanged(5, 2))])
+
+
+def test_a_rewind_forgets_what_was_taken_back() -> None:
+    last = [entry(3, anchored(1, 1)), entry(3, registered(2), 1)]
+    index = folded([entry(1, registered(1)), entry(2, created(1)), *last])
+    index.rewind(2)
+    assert (index.cursor, index.head_block) == (Cursor(2, block_hash(2)), 2)
+    assert (index.tasks[1].head, index.anchored, list(index.roster().nodes)) == (0, {}, [1])
+    index.rewind(0)
+    assert (index.cursor, index.entries, index.tasks, index.roster().nodes) == (None, [], {}, {})
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_a_reorganised_record_folds_to_the_same_as_the_final_one(data: st.DataObject) -> None:
+    def branch(first: int, count: int, fork: int, known: int) -> list[Entry]:
+        return [entry(first + i, registered(known + i + 1), fork=fork) for i in range(count)]
+
+    old = branch(1, data.draw(st.integers(1, 8)), 0, 0)
+    common = data.draw(st.integers(0, len(old)))
+    new = branch(common + 1, data.draw(st.integers(0, 8)), 1, common)
+    index = folded(old)
+    top = head(common + len(new) + 1, fork=1)
+    index.extend(Batch(tuple(new), top, rewind_to=common))
+    clean = folded([*old[:common], *new], to=top.number)
+    assert index.entries == clean.entries
+    assert index.roster(top.number).nodes == clean.roster(top.number).nodes
+    assert index.cursor == Cursor(top.number, top.hash)
