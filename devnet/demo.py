@@ -54,7 +54,9 @@ def parse_byzantine(text: str) -> tuple[int, str]:
     return int(count), attack
 
 
-async def run_demo(shape: Shape, choices: Choices, out: Path, progress: Progress, faults: Callable[[Fleet], Any] | None = None) -> dict[str, Any]:
+async def run_demo(
+    shape: Shape, choices: Choices, out: Path, progress: Progress, faults: Callable[[Fleet], Any] | None = None
+) -> dict[str, Any]:
     """Run it all; returns the report. `faults(fleet)` may be a coroutine function that injects failures meanwhile."""
     policy = policy_of(choices)
     world = out / "world"
@@ -120,7 +122,8 @@ class Run:
                 self.progress.round(len(self.summaries), self.policy.rounds, self.summaries[-1].accuracy)
                 news = time.monotonic()
             if time.monotonic() - news > ROUND_SECONDS + self.policy.round_seconds:
-                raise Unavailable(f"no round for {time.monotonic() - news:.0f} s; the cloud says: {status.get('waiting_for') if status else 'nothing'}")
+                said = status.get("waiting_for") if status else "nothing"
+                raise Unavailable(f"no round for {time.monotonic() - news:.0f} s; the cloud says: {said}")
             if len(self.summaries) < self.policy.rounds:
                 await asyncio.sleep(LOOK_SECONDS)
 
@@ -129,7 +132,7 @@ class Run:
         try:
             async with session.get(f"{self.fleet.cloud}/status") as answer:
                 return msgspec.json.decode(await answer.read(), type=dict[str, Any])
-        except (aiohttp.ClientError, asyncio.TimeoutError, OSError):
+        except (TimeoutError, aiohttp.ClientError, OSError):
             return None
 
     async def _anchored(self, session: aiohttp.ClientSession) -> None:
@@ -139,13 +142,19 @@ class Run:
             try:
                 index = await self.operator.refresh()
                 status = await self._status(session)
-                if status and len(index.anchored.get(self.task, [])) == self.policy.rounds and not _open(status["outbox"]):
+                if (
+                    status
+                    and len(index.anchored.get(self.task, [])) == self.policy.rounds
+                    and not _open(status["outbox"])
+                ):
                     self.cloud_cpu = float(status["ledger_seconds"])
                     return
             except Unavailable:
                 index = self.operator.index
             if time.monotonic() > deadline:
-                raise Unavailable(f"only {len(index.anchored.get(self.task, []))} of {self.policy.rounds} headers were anchored")
+                raise Unavailable(
+                    f"only {len(index.anchored.get(self.task, []))} of {self.policy.rounds} headers were anchored"
+                )
             await asyncio.sleep(LOOK_SECONDS / 5)
 
     async def pay(self) -> None:
@@ -237,6 +246,6 @@ def central_curve(shape: Shape, policy: Policy, rounds: list[Summary], fleet: Fl
 
 def verify_run(out: Path, fleet: Fleet) -> dict[str, int]:
     """`drystone audit verify` over the exported record and the nodes' blobs: {valid, invalid, unverifiable}."""
-    from nodes.cli.audit import verify_exported
+    from nodes.records import verify_exported
 
     return verify_exported(out / "ledger.jsonl", fleet.home)

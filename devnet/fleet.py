@@ -142,7 +142,9 @@ class Fleet:
         """Start one node's process (again)."""
         config = str(self.folder(name) / "node.toml")
         environment = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # eleven processes share these cores
-        self.processes.start(name, [sys.executable, "-m", "nodes.cli.main", "node", "run", "--config", config], environment)
+        self.processes.start(
+            name, [sys.executable, "-m", "nodes.cli.main", "node", "run", "--config", config], environment
+        )
 
     def kill(self, name: str) -> None:
         """kill -9 one process, the chain's too."""
@@ -169,7 +171,9 @@ class Fleet:
                 if expected <= active:
                     return
                 if time.monotonic() > deadline:
-                    raise Unavailable(f"these nodes did not join in {JOIN_SECONDS:.0f} s: {', '.join(sorted(expected - active))}")
+                    raise Unavailable(
+                        f"these nodes did not join in {JOIN_SECONDS:.0f} s: {', '.join(sorted(expected - active))}"
+                    )
                 await asyncio.sleep(STEP_SECONDS)
 
     def __enter__(self) -> Fleet:

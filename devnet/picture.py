@@ -21,7 +21,12 @@ def draw_accuracy(path: Path, report: dict[str, Any]) -> None:
         axes.axvspan(void - 0.5, void + 0.5, color="#dddddd", label="_void")
     rule = report["policy"]["rule"]["name"]
     liars = ", ".join(report["byzantine"]) or "nobody"
-    axes.set(xlabel="round", ylabel="test accuracy", ylim=(0, 1.02), title=f"{rule}; lying: {liars}; caught: {', '.join(report['caught']) or 'nobody'}")
+    axes.set(
+        xlabel="round",
+        ylabel="test accuracy",
+        ylim=(0, 1.02),
+        title=f"{rule}; lying: {liars}; caught: {', '.join(report['caught']) or 'nobody'}",
+    )
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     figure.tight_layout()

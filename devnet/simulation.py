@@ -89,7 +89,15 @@ class Simulation:
     def _registration(self, keys: KeyFile, name: str, tier: Tier, parent: int) -> Register:
         account = keys.account.address
         digest = eip712.registration_digest(
-            self.registry, keys.network.public, account, account, int(tier), parent, pack_name(name), ZERO32, FAR_DEADLINE
+            self.registry,
+            keys.network.public,
+            account,
+            account,
+            int(tier),
+            parent,
+            pack_name(name),
+            ZERO32,
+            FAR_DEADLINE,
         )
         return Register(
             keys.network.public, account, account, int(tier), parent, pack_name(name), ZERO32, FAR_DEADLINE,
@@ -122,7 +130,12 @@ class Simulation:
     def _edge(self, edge: int) -> Reported:
         received = [self._device(device, edge) for device in self.device_ids(edge)]
         leaf = EdgeLeaf(
-            self.task, self.round, edge, roots.edge_tree(self.context, [r.leaf for r in received]).root, len(received), ZERO32
+            self.task,
+            self.round,
+            edge,
+            roots.edge_tree(self.context, [r.leaf for r in received]).root,
+            len(received),
+            ZERO32,
         )
         total = sum(r.leaf.weight for r in received if not r.refused)
         body = encode_edge_body(EdgeBody(tuple(r.frame for r in received), tuple(r.refused for r in received)))
@@ -142,11 +155,17 @@ class Simulation:
         learned = self.learned(number, self.round, self.model)
         readers = [self.keys[edge].network.public, self.keys[1].network.public]
         composed = updates.compose(
-            learned, None, self.policy, (self.task, self.round, device, edge, self.sequence), 100, encode_metrics({"samples": 100}),
-            readers, self._random,
+            learned, None, self.policy, (self.task, self.round, device, edge, self.sequence), 100,
+            encode_metrics({"samples": 100}), readers, self._random,
         )  # fmt: skip
         message = Update(
-            device, self.sequence, composed.leaf, composed.wrapped, composed.metrics, composed.leaf.ciphertext, len(composed.body)
+            device,
+            self.sequence,
+            composed.leaf,
+            composed.wrapped,
+            composed.metrics,
+            composed.leaf.ciphertext,
+            len(composed.body),
         )
         signed = sign_message(self.context, self.keys[device].network, message)
         self.blobs[composed.leaf.ciphertext] = composed.body

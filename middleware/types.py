@@ -97,9 +97,7 @@ class Roster(msgspec.Struct, frozen=True):
     nodes: dict[int, Node]
 
     def active(self, tier: Tier | None = None) -> list[Node]:
-        return [
-            n for n in self.nodes.values() if n.status is Status.ACTIVE and (tier is None or n.tier is tier)
-        ]
+        return [n for n in self.nodes.values() if n.status is Status.ACTIVE and (tier is None or n.tier is tier)]
 
     def children(self, parent: int) -> list[Node]:
         """Active nodes directly below `parent`, in order of id."""
@@ -123,7 +121,7 @@ class Grid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The integers that everything aggregated lives on: `bits` wide and signed, one unit worth 2**exponent."""
 
     bits: int = 16
-    exponent: int = -13
+    exponent: int = -12
 
     def __post_init__(self) -> None:
         _require(8 <= self.bits <= 24, f"grid bits {self.bits}: choose 8 to 24")
@@ -172,9 +170,9 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Local training: plain SGD with momentum, `epochs` passes in batches of `batch` samples."""
 
     epochs: int = 5
-    batch: int = 32
-    learning_rate: float = 0.1
-    momentum: float = 0.0
+    batch: int = 16
+    learning_rate: float = 0.05
+    momentum: float = 0.9
 
     def __post_init__(self) -> None:
         _require(self.epochs > 0 and self.batch > 0, "epochs and batch must be positive")

@@ -139,7 +139,9 @@ class Agent:
             if me is not None and me.status is Status.ACTIVE:
                 break
             if me is not None:
-                self.state = f"{me.status.name.lower()}: a registrar admits it with `drystone node admit {self.config.name}`"
+                self.state = (
+                    f"{me.status.name.lower()}: a registrar admits it with `drystone node admit {self.config.name}`"
+                )
             elif time.monotonic() - sent_at > 5:
                 sent_at = time.monotonic()
                 self.state = "registering"

@@ -339,7 +339,14 @@ class Cloud:
             reply = agent.receipt(leaf.task, leaf.round, place, roots.edge_leaf_hash(agent.context, leaf)).stored()
             agent.store.add_contribution(
                 Contribution(
-                    leaf.task, leaf.round, leaf.edge, leaf.edge, place, signed.stored(), signed.message.body_digest, reply
+                    leaf.task,
+                    leaf.round,
+                    leaf.edge,
+                    leaf.edge,
+                    place,
+                    signed.stored(),
+                    signed.message.body_digest,
+                    reply,
                 )
             )
             self.reports[leaf.edge] = report
@@ -377,7 +384,9 @@ class Cloud:
         agent, message = self.agent, signed.message
         total = sum(row.leaf.weight for row in rows if not row.refused)
         if message.weight_total != total:
-            raise PeerFault("mismatch", f"edge {message.sender} claims weight {message.weight_total}, its updates {total}")
+            raise PeerFault(
+                "mismatch", f"edge {message.sender} claims weight {message.weight_total}, its updates {total}"
+            )
         if not total:
             return Reported(signed.stored(), message.leaf, rows)
         key = updates.content_key(message.wrapped, agent.network)
@@ -457,8 +466,9 @@ class Cloud:
         spent, self.ledger_seconds = self.ledger_seconds, 0.0
         told = {message.sender: decode_metrics(message.metrics) for message in messages}
         return Summary(
-            round=result.header.round, accuracy=float(metrics["accuracy"]), loss=float(metrics["loss"]), void=result.void,
-            updates=len(frames), missing=sorted(missing), weights={message.sender: result.weights.get(message.sender, 0) for message in messages},
+            round=result.header.round, accuracy=float(metrics["accuracy"]), loss=float(metrics["loss"]),
+            void=result.void, updates=len(frames), missing=sorted(missing),
+            weights={message.sender: result.weights.get(message.sender, 0) for message in messages},
             opened=self.opened_at, closed=closed, settled=time.time(), aggregation=aggregation, evaluation=evaluation,
             bytes_sent=sum(len(frame) for frame in frames) + sum(message.body_bytes for message in messages),
             training=[(float(m.get("started", 0.0)), float(m.get("finished", 0.0))) for m in told.values()],
@@ -490,7 +500,9 @@ class Cloud:
         if self.waiting or state.phase is not Phase.OPEN:
             return self.waiting, []
         nodes = self.gathering.roster.nodes
-        return f"{len(state.arrived)} of {len(state.expected)} edges", [nodes[child].name for child in sorted(state.missing)]
+        return f"{len(state.arrived)} of {len(state.expected)} edges", [
+            nodes[child].name for child in sorted(state.missing)
+        ]
 
     def report(self) -> dict[str, object]:
         """The running task and what its rounds gave so far."""
@@ -510,10 +522,9 @@ class Cloud:
 
     async def proof(self, task: int, round: int, node: int) -> bytes | None:
         """The canonical inclusion proof of a node's update in a settled round."""
-        for number, header, manifest, _ in self.agent.store.settled(task):
+        for number, _, manifest, _ in self.agent.store.settled(task):
             blob = self.agent.blobs.get(manifest)
             if number == round and blob is not None:
                 found = inclusion.prove(self.agent.context, decode_manifest(blob), node)
                 return None if found is None else canonical.encode(found)
         return None
-

@@ -64,9 +64,9 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if not self.name or len(self.name.encode()) > LIMITS.name_bytes:
             raise ConfigurationError(f"name {self.name!r}: 1 to {LIMITS.name_bytes} bytes")
         if self.tier != "cloud" and not self.parent.startswith(("http://", "https://")):
-            raise ConfigurationError(f"node {self.name}: a node of tier {self.tier} needs parent = \"http://...\"")
+            raise ConfigurationError(f'node {self.name}: a node of tier {self.tier} needs parent = "http://..."')
         if self.tier != "end" and ":" not in self.listen:
-            raise ConfigurationError(f"node {self.name}: a node of tier {self.tier} needs listen = \"host:port\"")
+            raise ConfigurationError(f'node {self.name}: a node of tier {self.tier} needs listen = "host:port"')
 
     @property
     def rank(self) -> Tier:
@@ -104,7 +104,9 @@ def write_config(path: Path, config: NodeConfig) -> None:
     """The inverse of `read_config`, without the settings that are at their default."""
     tree = msgspec.to_builtins(config)
     defaults = msgspec.to_builtins(NodeConfig("x", "cloud", listen=":0"))
-    lines = [f"{key} = {_toml(value)}" for key, value in tree.items() if key in ("name", "tier") or value != defaults[key]]
+    lines = [
+        f"{key} = {_toml(value)}" for key, value in tree.items() if key in ("name", "tier") or value != defaults[key]
+    ]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n")
 

@@ -71,7 +71,11 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         context = Context(book.chain_id, book.ledger)
         agent = Agent(settings, keys.network, keys.account, book.registry, view, store, session, context)
         stack.callback(agent.pool.shutdown, wait=False, cancel_futures=True)
-        outbox = Outbox(store.connection, ledger, keys.account, config.finality_blocks) if config.rank is Tier.CLOUD else None
+        outbox = (
+            Outbox(store.connection, ledger, keys.account, config.finality_blocks)
+            if config.rank is Tier.CLOUD
+            else None
+        )
         work = capability(agent, Workloads(settings), outbox)
         if config.listen:
             await _serve(stack, Node(agent, work), config.address)
@@ -105,7 +109,9 @@ async def _serve(stack: AsyncExitStack, node: Node, address: tuple[str, int]) ->
     try:
         await web.TCPSite(runner, *address, backlog=1024, reuse_address=True).start()
     except OSError as error:
-        raise ConfigurationError(f"cannot listen on {address[0]}:{address[1]}: {error.strerror}; choose another port") from error
+        raise ConfigurationError(
+            f"cannot listen on {address[0]}:{address[1]}: {error.strerror}; choose another port"
+        ) from error
 
 
 def read_keys(path: Path) -> KeyFile:
@@ -140,5 +146,7 @@ def main(config: Path, tier: str) -> None:
     except DrystoneError:
         raise
     except Exception:
-        LOG.exception("node %s stops on a fault of its own; restart it, nothing acknowledged is lost", settings.config.name)
+        LOG.exception(
+            "node %s stops on a fault of its own; restart it, nothing acknowledged is lost", settings.config.name
+        )
         sys.exit(EXIT_FAULT)

@@ -125,9 +125,17 @@ class Device:
         finished = time.time()
         update = result.update
         if agent.config.attack:
-            update = attack.ATTACKS[agent.config.attack](update, np.random.default_rng([policy.seed, offer.round, agent.id]))
+            update = attack.ATTACKS[agent.config.attack](
+                update, np.random.default_rng([policy.seed, offer.round, agent.id])
+            )
         metrics = encode_metrics(
-            {"started": started, "finished": finished, "samples": result.samples, "steps": result.steps, **result.metrics}
+            {
+                "started": started,
+                "finished": finished,
+                "samples": result.samples,
+                "steps": result.steps,
+                **result.metrics,
+            }
         )
         roster = agent.index.roster()
         edge = roster.nodes[roster.nodes[agent.id].parent]
@@ -159,7 +167,9 @@ class Device:
         frame, digest, _, _ = stored
         body = agent.blobs.get(digest)
         if body is None:
-            raise ConfigurationError(f"the body of this node's update of round {round} is gone from {agent.blobs.folder}")
+            raise ConfigurationError(
+                f"the body of this node's update of round {round} is gone from {agent.blobs.folder}"
+            )
         agent.state = f"delivering round {round} of task {task}"
         while True:
             try:

@@ -73,7 +73,7 @@ class Edge:
         last = self.agent.store.last_offer()
         place = (0, 0)
         if last is not None:
-            task, round, state, frame, _ = last
+            task, round, _, frame, _ = last
             place = (task, round)
             await self._take(decode_stored(frame, Offer), fresh=False)
         while True:
@@ -96,7 +96,9 @@ class Edge:
     async def _take(self, offer: Signed[Offer], fresh: bool) -> None:
         """Check an offer, have its model here, and show it to the devices."""
         agent, message = self.agent, offer.message
-        await agent.view.until(lambda index: message.task in index.tasks and index.head_block >= message.roster_block, 2.0)
+        await agent.view.until(
+            lambda index: message.task in index.tasks and index.head_block >= message.roster_block, 2.0
+        )
         task = agent.task(message.task)
         roster = agent.roster_at(message.roster_block)
         judge_offer(Desk(agent.id, agent.domain, agent.index.roster(), limits=agent.limits), offer)
@@ -263,9 +265,7 @@ class Edge:
         self.gathering.feed(Settled())
         await self._report(state.task, state.round)
 
-    def _seal_sums(
-        self, policy: Policy, task: int, round: int, sums: Sums
-    ) -> tuple[bytes, tuple[Wrapped, ...], bytes]:
+    def _seal_sums(self, policy: Policy, task: int, round: int, sums: Sums) -> tuple[bytes, tuple[Wrapped, ...], bytes]:
         agent = self.agent
         key = seal.new_content_key(random_bytes)
         sealed = seal.seal(key, tensors.encode_sums(sums), seal.leaf_context(task, round, agent.id))
@@ -309,7 +309,9 @@ class Edge:
         if state.phase is not Phase.OPEN:
             return "", []
         nodes = self.gathering.roster.nodes
-        return f"{len(state.arrived)} of {len(state.expected)} devices", [nodes[child].name for child in sorted(state.missing)]
+        return f"{len(state.arrived)} of {len(state.expected)} devices", [
+            nodes[child].name for child in sorted(state.missing)
+        ]
 
     def report(self) -> dict[str, object]:
         state = self.gathering.state

@@ -155,7 +155,9 @@ class Routes:
         self.in_service = 0
 
     @web.middleware
-    async def guard(self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.StreamResponse:
+    async def guard(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
         """Errors to statuses; requests above the limit are turned away unread."""
         meters = self.node.meters
         if self.in_service >= self.node.limits.requests_in_flight:

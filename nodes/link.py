@@ -7,7 +7,6 @@ it has, and only the rest is sent.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 
@@ -51,7 +50,9 @@ class Link:
                 yield view[start : start + SEND_BYTES]
 
         length = str(len(frame) + len(body) - offset)
-        data: bytes | AsyncIterator[bytes | memoryview] = content() if len(body) > RESUMABLE_BYTES else frame + bytes(body)
+        data: bytes | AsyncIterator[bytes | memoryview] = (
+            content() if len(body) > RESUMABLE_BYTES else frame + bytes(body)
+        )
         headers = {"Content-Type": FRAME_TYPE, "Content-Length": length}
         return await self._request("POST", f"/v1/message?offset={offset}", data=data, headers=headers)
 
@@ -89,13 +90,17 @@ class Link:
     ) -> bytes:
         timeout = aiohttp.ClientTimeout(total=self.limits.request_seconds + self.limits.poll_seconds)
         try:
-            async with self.session.request(method, self.base + path, data=data, headers=headers, timeout=timeout) as answer:
+            async with self.session.request(
+                method, self.base + path, data=data, headers=headers, timeout=timeout
+            ) as answer:
                 if answer.status >= 400:
                     raise _refusal(answer.status, await answer.read(), self.base)
                 if most_bytes is not None and (answer.content_length or 0) > most_bytes:
-                    raise PeerFault("too-large", f"{self.base}{path} has {answer.content_length} bytes, expected {most_bytes}")
+                    raise PeerFault(
+                        "too-large", f"{self.base}{path} has {answer.content_length} bytes, expected {most_bytes}"
+                    )
                 return await answer.read()
-        except (aiohttp.ClientError, asyncio.TimeoutError, ConnectionError, OSError) as error:
+        except (TimeoutError, aiohttp.ClientError, ConnectionError, OSError) as error:
             raise Unavailable(f"{self.base} does not answer ({type(error).__name__}); is that node running?") from error
 
 

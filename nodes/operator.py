@@ -17,7 +17,7 @@ from middleware.errors import ConfigurationError, LedgerRefused
 from middleware.trust import merkle
 from middleware.trust.keys import AccountKey
 from middleware.types import CodecSpec, Grid, Node, Policy, Roster, Rule, Status, Training
-from middleware.wire import canonical, tensors
+from middleware.wire import tensors
 from middleware.wire.manifest import decode_manifest
 from middleware.wire.policy import encode_policy
 

@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from ledger.audit.check import Progress, verify
 from ledger.audit.evidence import Evidence, read, unreadable
@@ -26,6 +26,15 @@ from nodes.config import Settings, read_config
 
 REQUEST_SECONDS = 10.0
 _INTEGRITY_LINES = 3  # of SQLite's complaints that are shown
+SEAL_SUFFIX = ".sha256"
+QUERIES: Final = {  # past the indexes: a row must be found where it lies
+    "offer": "SELECT task, round, state, frame FROM offer NOT INDEXED",
+    "contribution": "SELECT task, round, child, node, place, frame, body, reply, refused FROM contribution NOT INDEXED",
+    "outgoing": "SELECT task, round, frame, body, reply, answer FROM outgoing NOT INDEXED",
+    "settled": "SELECT task, round, header, manifest, summary FROM settled NOT INDEXED",
+    "outbox": "SELECT number, id, function, call, block, gas FROM outbox NOT INDEXED",
+    "outbox_attempt": "SELECT hash, number, raw FROM outbox_attempt NOT INDEXED",
+}
 _HEX = set("0123456789abcdef")
 
 R = TypeVar("R")
@@ -103,17 +112,16 @@ def read_memory(database: Path, place: str, node: int, blobs: Path | None = None
     altered = tuple(altered_blobs(blobs)) if blobs is not None and blobs.is_dir() else ()
     if not database.is_file():
         return Memory(place, node, altered=altered)
-    faults: list[str] = []
+    faults = _unsealed(database)
     try:
         with closing(_connect(database)) as connection:
             faults += [f"SQLite finds it damaged: {line}" for line in _integrity(connection)]
-            offers = _rows(connection, "offer", "task, round, state, frame", _offer, faults)
-            columns = "task, round, child, node, place, frame, body, reply, refused"
-            contributions = _rows(connection, "contribution", columns, _contribution, faults)
-            outgoing = _rows(connection, "outgoing", "task, round, frame, body, reply, answer", _outgoing, faults)
-            settled = _rows(connection, "settled", "task, round, header, manifest, summary", _settled, faults)
-            wishes = _rows(connection, "outbox", "number, id, function, call, block, gas", _wish, faults, required=False)
-            attempts = _rows(connection, "outbox_attempt", "hash, number, raw", _attempt, faults, required=False)
+            offers = _rows(connection, "offer", _offer, faults)
+            contributions = _rows(connection, "contribution", _contribution, faults)
+            outgoing = _rows(connection, "outgoing", _outgoing, faults)
+            settled = _rows(connection, "settled", _settled, faults)
+            wishes = _rows(connection, "outbox", _wish, faults, required=False)
+            attempts = _rows(connection, "outbox_attempt", _attempt, faults, required=False)
     except sqlite3.Error as error:
         return Memory(place, node, faults=(f"SQLite cannot read it: {error}",), altered=altered)
     return Memory(place, node, offers, contributions, outgoing, settled, wishes, attempts, tuple(faults), altered)
@@ -132,9 +140,22 @@ def altered_blobs(folder: Path) -> Iterator[tuple[str, bytes]]:
 def _connect(database: Path) -> sqlite3.Connection:
     """Read-only. A database that a node has open is read through its write-ahead log; a closed one is left untouched."""
     live = database.with_name(database.name + "-wal").exists()
-    connection = sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro{'' if live else '&immutable=1'}", uri=True, timeout=5)
+    connection = sqlite3.connect(
+        f"{database.resolve().as_uri()}?mode=ro{'' if live else '&immutable=1'}", uri=True, timeout=5
+    )
     connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
     return connection
+
+
+def _unsealed(database: Path) -> list[str]:
+    """A node that stops in order notes its database's SHA-256; while it is stopped nothing may change it."""
+    seal = database.with_name(database.name + SEAL_SUFFIX)
+    if not seal.is_file() or database.with_name(database.name + "-wal").exists():
+        return []
+    with database.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    noted = seal.read_bytes()[:80].decode("ascii", "replace").strip()
+    return [] if noted == digest else ["it is not as its node left it: the SHA-256 noted beside it is another"]
 
 
 def _integrity(connection: sqlite3.Connection) -> list[str]:
@@ -143,7 +164,7 @@ def _integrity(connection: sqlite3.Connection) -> list[str]:
 
 
 def _rows(
-    connection: sqlite3.Connection, table: str, columns: str, make: Callable[..., R], faults: list[str], required: bool = True
+    connection: sqlite3.Connection, table: str, make: Callable[..., R], faults: list[str], required: bool = True
 ) -> tuple[R, ...]:
     """The table's rows; a row with a value of another type is a fault. Only a cloud has the tables of the outbox."""
     known = connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)).fetchone()
@@ -152,7 +173,7 @@ def _rows(
         return ()
     rows: list[R] = []
     try:
-        for values in connection.execute(f"SELECT {columns} FROM {table} NOT INDEXED"):
+        for values in connection.execute(QUERIES[table]):
             try:
                 rows.append(make(*values))
             except (TypeError, ValueError) as error:
@@ -198,6 +219,7 @@ def _outgoing(task: Any, round: Any, frame: Any, body: Any, reply: Any, answer: 
 
 def _settled(task: Any, round: Any, header: Any, manifest: Any, summary: Any) -> SettledRow:
     return SettledRow(_number(task), _number(round), _blob(header), _blob(manifest), _blob(summary))
+
 
 def _wish(number: Any, name: Any, function: Any, call: Any, block: Any, gas: Any) -> OutboxRow:
     mined = -1 if block is None else _number(block), -1 if gas is None else _number(gas)

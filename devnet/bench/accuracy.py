@@ -1,6 +1,6 @@
 """Does it learn, does it catch, does compression cost? Real runs, five seeds each, medians.
 
-    make bench Q=accuracy
+make bench Q=accuracy
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from nodes.operator import Choices
 SEEDS = range(5)
 
 
-def run(seed: int, liars: int, aggregator: str = "multi-krum", codec: str = "none", tolerate: int | None = None) -> dict[str, Any]:
+def run(
+    seed: int, liars: int, aggregator: str = "multi-krum", codec: str = "none", tolerate: int | None = None
+) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         choices = Choices(
             aggregator=aggregator, codec=codec, seed=seed, tolerate=max(1, liars) if tolerate is None else tolerate,
@@ -27,8 +29,9 @@ def run(seed: int, liars: int, aggregator: str = "multi-krum", codec: str = "non
         )  # fmt: skip
         report = asyncio.run(run_demo(Shape(liars=liars, seed=seed), choices, Path(folder), Progress()))
     print(
-        f"seed {seed}, {liars} liars, {aggregator}, {codec}: accuracy {report['accuracy'][-1]:.4f}, central {report['central_accuracy']:.4f}, "
-        f"caught {report['caught']}, bytes {report['bytes_up_sent'] / report['bytes_up_dense']:.4f}, audit {report['audit']}",
+        f"seed {seed}, {liars} liars, {aggregator}, {codec}: accuracy {report['accuracy'][-1]:.4f}, "
+        f"central {report['central_accuracy']:.4f}, caught {report['caught']}, "
+        f"bytes {report['bytes_up_sent'] / report['bytes_up_dense']:.4f}, audit {report['audit']}",
         flush=True,
     )
     return report
@@ -52,13 +55,39 @@ def main() -> None:
     write(
         "accuracy",
         [
-            Row("digits, one liar, 20 rounds", median, "accuracy", central, median / central, ">= 0.94", median >= 0.94),
+            Row(
+                "digits, one liar, 20 rounds", median, "accuracy", central, median / central, ">= 0.94", median >= 0.94
+            ),
             Row("points below central", 100 * (central - median), "points", bar="<= 2", ok=central - median <= 0.02),
             Row("seeds in which exactly the liar was caught", named, "of 5", bar="5", ok=named == 5),
-            Row("two liars under one edge, multi-krum", two, "accuracy", honest, two / honest, "within 2 points", honest - two <= 0.02),
-            Row("two liars under one edge, mean", mean, "accuracy", honest, mean / honest, "visibly fails", mean < honest - 0.1),
+            Row(
+                "two liars under one edge, multi-krum",
+                two,
+                "accuracy",
+                honest,
+                two / honest,
+                "within 2 points",
+                honest - two <= 0.02,
+            ),
+            Row(
+                "two liars under one edge, mean",
+                mean,
+                "accuracy",
+                honest,
+                mean / honest,
+                "visibly fails",
+                mean < honest - 0.1,
+            ),
             Row("topk+int8 at 1 %: bytes up", share, "of dense", 1.0, share, "<= 0.03", share <= 0.03),
-            Row("topk+int8 at 1 %: accuracy", small, "accuracy", median, small / median, "<= 1.5 points lost", median - small <= 0.015),
+            Row(
+                "topk+int8 at 1 %: accuracy",
+                small,
+                "accuracy",
+                median,
+                small / median,
+                "<= 1.5 points lost",
+                median - small <= 0.015,
+            ),
         ],
     )
 

@@ -1,7 +1,7 @@
 """Does a run survive kill -9? Twenty of them, at random moments, over every daemon and the chain.
 
-Runs of 20 rounds are started until 20 kills were done; each victim is started again after a moment. Every run has to complete with every
-header anchored exactly once and a VALID audit.
+Runs of 20 rounds are started until 20 kills were done; each victim is started again after a moment. Every run has to
+complete with every header anchored exactly once and a VALID audit.
 
     make bench Q=chaos
 """
@@ -50,7 +50,10 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             choices = Choices(rounds=ROUNDS, seed=runs, round_seconds=15.0)
             report = asyncio.run(run_demo(Shape(liars=1, seed=runs), choices, Path(folder), Progress(), killer))
-        print(f"run {runs}: killed {', '.join(killer.killed)}; {report['rounds']} rounds, audit {report['audit']}", flush=True)
+        print(
+            f"run {runs}: killed {', '.join(killer.killed)}; {report['rounds']} rounds, audit {report['audit']}",
+            flush=True,
+        )
         killed += killer.killed
         complete += report["rounds"] == ROUNDS
         single += len(report["gas_per_round"]) == ROUNDS

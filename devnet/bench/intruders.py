@@ -1,7 +1,8 @@
 """Can a stranger hurt a node? 20,000 random and mutated messages at each endpoint of a running cloud and edge.
 
-Half are random bytes, half are valid-looking frames with bytes flipped, cut, inserted or fields replaced, signed with a key that the ledger does not
-know. None may be accepted, none may make a 5xx, and both daemons have to be the same processes afterwards, still serving a task.
+A quarter are random bytes, a quarter are well-formed frames signed with a key that the ledger does not know, the rest are
+such frames with bytes flipped, cut or inserted. None may be accepted, none may make a 5xx, and both daemons have to be the
+same processes afterwards, still serving a task.
 
     make bench Q=intruders
 """
@@ -22,12 +23,11 @@ import aiohttp
 
 from devnet.bench.report import Row, write
 from devnet.chain import operator_key
-from devnet.demo import Progress
 from devnet.fleet import Fleet, Shape
 from middleware.trust.keys import KeyFile, sign_message
 from middleware.types import EdgeLeaf, Leaf, Tier
 from middleware.wire.commitment import Context, pack_name
-from middleware.wire.message import EdgeReport, Poll, Registration, Update
+from middleware.wire.message import EdgeReport, Message, Poll, Registration, Update
 from nodes.operator import Choices, Operator, policy_of
 
 EACH = 20_000
@@ -43,7 +43,7 @@ def frames(context: Context, keys: KeyFile, generator: random.Random) -> list[by
     sequence = time.time_ns()
     leaf = Leaf(1, 1, 4, 2, sequence, 10, digest, generator.randbytes(32), empty)
     edge = EdgeLeaf(1, 1, 2, generator.randbytes(32), 1, bytes(32))
-    messages = [
+    messages: list[tuple[Message, bytes]] = [
         (Poll(4, sequence, 0, 0), b""),
         (Poll(2, sequence, 0, 0), b""),
         (Update(4, sequence, leaf, (), b"{}", digest, len(body)), body),
@@ -113,7 +113,17 @@ async def probe(base: str, count: int, seed: int) -> Counter[int]:
     generator, seen = random.Random(seed), Counter[int]()
     async with aiohttp.ClientSession() as session:
         for _ in range(count):
-            tail = generator.choice([generator.randbytes(32).hex(), "%00", "../../keys.json", "1/1/4", "9" * 30 + "/1/1", "x/y/z", generator.randbytes(8).hex()])
+            tail = generator.choice(
+                [
+                    generator.randbytes(32).hex(),
+                    "%00",
+                    "../../keys.json",
+                    "1/1/4",
+                    "9" * 30 + "/1/1",
+                    "x/y/z",
+                    generator.randbytes(8).hex(),
+                ]
+            )
             async with session.get(base + generator.choice(PATHS) + tail) as answer:
                 await answer.read()
                 seen[answer.status] += 1
@@ -132,7 +142,9 @@ async def attack() -> list[Row]:
             raise RuntimeError("the fleet did not start")
         context = Context(fleet.book.chain_id, fleet.book.ledger)
         pids = {name: child.child.pid for name, child in fleet.processes.all.items() if child.child}
-        for number, (name, base) in enumerate((("cloud", fleet.cloud), ("edge", f"http://127.0.0.1:{fleet.edge_ports[0]}"))):
+        for number, (name, base) in enumerate(
+            (("cloud", fleet.cloud), ("edge", f"http://127.0.0.1:{fleet.edge_ports[0]}"))
+        ):
             seen = await flood(base, hostile(context, number), EACH)
             rest = await probe(base, EACH // 10, number)
             print(name, dict(seen), dict(rest), flush=True)
@@ -142,7 +154,10 @@ async def attack() -> list[Row]:
             rows.append(Row(f"{name}: messages", total, "sent", bar=f">= {EACH:,}", ok=total >= EACH))
             rows.append(Row(f"{name}: 5xx answers", errors, "answers", bar="0", ok=errors == 0))
             rows.append(Row(f"{name}: accepted", accepted, "messages", bar="0", ok=accepted == 0))
-        alive = all(child.running and child.child and child.child.pid == pids[name] for name, child in fleet.processes.all.items())
+        alive = all(
+            child.running and child.child and child.child.pid == pids[name]
+            for name, child in fleet.processes.all.items()
+        )
         async with aiohttp.ClientSession() as session, session.get(f"{fleet.cloud}/status") as answer:
             settled = len((await answer.json())["rounds"][str(task)])
         rows.append(Row("every process is the one that was started", float(alive), "bool", bar="1", ok=alive))

@@ -14,6 +14,7 @@ import multiprocessing
 import statistics
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,10 @@ def small() -> list[Row]:
     median = statistics.median(overhead)
     share = report["seconds"]["ledger"] / report["seconds"]["total"]
     return [
-        Row("a round beside training, 8 devices", median, "s", whole, median / whole, f"<= {ROUND_BAR_SECONDS} s", median <= ROUND_BAR_SECONDS),
+        Row(
+            "a round beside training, 8 devices", median, "s", whole, median / whole,
+            f"<= {ROUND_BAR_SECONDS} s", median <= ROUND_BAR_SECONDS,
+        ),
         Row("ledger's share of the run", share, "of total", 1.0, share, "<= 0.05", share <= 0.05),
     ]  # fmt: skip
 
@@ -72,7 +76,8 @@ def large() -> list[Row]:
                 epochs=1, batch=64, round_seconds=120.0,
             )  # fmt: skip
             peaks: dict[str, float] = {}
-            report = asyncio.run(run_demo(shape, choices, Path(folder) / f"run-{devices}", Progress(), lambda fleet: watch(fleet, peaks)))
+            out = Path(folder) / f"run-{devices}"
+            report = asyncio.run(run_demo(shape, choices, out, Progress(), partial(watch, peaks)))
             memory[devices] = peaks["cloud"]
     seconds = statistics.median(report["overhead_seconds"][1:])
     whole = statistics.median(report["rounds_seconds"][1:])
@@ -80,14 +85,20 @@ def large() -> list[Row]:
     floor = statistics.median(measure_floor(int(moved / DEVICES)) for _ in range(3))
     growth = memory[DEVICES] / memory[2]
     return [
-        Row("10M parameters, 8 devices, dense: a round", whole, "s", floor, whole / floor, f"<= {FLOOR_BAR} x floor", whole <= FLOOR_BAR * floor),
+        Row(
+            "10M parameters, 8 devices, dense: a round", whole, "s", floor, whole / floor,
+            f"<= {FLOOR_BAR} x floor", whole <= FLOOR_BAR * floor,
+        ),
         Row("10M parameters: a round beside training", seconds, "s", floor, seconds / floor),
         Row("10M parameters: updates moved", moved / whole / 1e6, "MB/s", moved / floor / 1e6, floor / whole),
-        Row("cloud's peak memory, 8 devices against 2, mean", memory[DEVICES] / 1e6, "MB", memory[2] / 1e6, growth, "<= 1.2", growth <= 1.2),
+        Row(
+            "cloud's peak memory, 8 devices against 2, mean", memory[DEVICES] / 1e6, "MB", memory[2] / 1e6, growth,
+            "<= 1.2", growth <= 1.2,
+        ),
     ]  # fmt: skip
 
 
-async def watch(fleet: Fleet, peaks: dict[str, float]) -> None:
+async def watch(peaks: dict[str, float], fleet: Fleet) -> None:
     """The cloud's peak resident bytes, looked at twenty times a second until cancelled."""
     while True:
         child = fleet.processes.all["cloud"].child

@@ -28,7 +28,7 @@ import msgspec
 
 from devnet.bench.report import Row, write
 from ledger.audit.evidence import read, unreadable
-from ledger.audit.memory import Memory
+from ledger.audit.memory import Memory, promised
 from ledger.audit.report import Report, summarise
 from middleware.errors import ConfigurationError, PeerFault
 from middleware.types import Verdict
@@ -107,7 +107,19 @@ def _outcome(report: Report, target: Target, honest: bytes, offset: int, unchang
 
 
 def _rows(target: Target) -> Memory | None:
-    return read_memory(target.path, target.name, 0) if target.kind == "state" else None
+    """What the audit reads of a database, without the times that a round's summary tells."""
+    if target.kind != "state":
+        return None
+    memory = read_memory(target.path, target.name, 0)
+    settled = tuple(msgspec.structs.replace(row, summary=_promised(row.summary)) for row in memory.settled)
+    return msgspec.structs.replace(memory, settled=settled)
+
+
+def _promised(summary: bytes) -> bytes:
+    try:
+        return msgspec.json.encode(promised(summary))
+    except PeerFault:
+        return summary
 
 
 def measure(run: Path, flips: int, seed: int) -> list[Flip]:

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
+from ledger.audit.evidence import Evidence
 from ledger.audit.history import Anchor, Walk
 from ledger.audit.memory import Facts, Memory, judge_memory
-from ledger.audit.evidence import Evidence
 from ledger.audit.replay import After, judge_round, read_model
 from ledger.audit.report import Bench, Finding, Report, summarise
 from ledger.audit.scene import Before, Blobs, Scene
@@ -105,9 +105,7 @@ def examine(
     return examined
 
 
-def _scene(
-    record: Evidence, task: Task, anchor: Anchor, blobs: Blobs, scope: str, reader: NetworkKey | None
-) -> Scene:
+def _scene(record: Evidence, task: Task, anchor: Anchor, blobs: Blobs, scope: str, reader: NetworkKey | None) -> Scene:
     position = anchor.entry.position
     return Scene(
         domain=record.ledger_domain, task=task, header=anchor.header, block=position.block,
@@ -138,7 +136,7 @@ def _facts(record: Evidence, examined: Examined) -> Facts:
         tasks=examined.tasks,
         headers={place: judged.header for place, judged in examined.rounds.items()},
         manifests={place: j.manifest for place, j in examined.rounds.items() if j.manifest is not None},
-        anchors={place: judged.position for place, judged in examined.rounds.items()},
+        transactions={entry.position.transaction: entry.position for entry in record.entries},
         roster_at=record.index.roster,
         head_block=record.index.head_block,
     )
@@ -154,4 +152,3 @@ def _left_out(examined: Examined, scope: str) -> list[str]:
     if scope == "public" and any(task.policy.readers == "auditors" for task in examined.tasks.values()):
         words.append("contents of updates that only auditors may open, and the aggregates and models made of them")
     return words
-

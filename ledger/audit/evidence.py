@@ -89,7 +89,9 @@ def take(batch: Batch, addresses: Addresses) -> Evidence:
         wrong = _wrong(entry, last, addresses)
         if not wrong:
             try:
-                index.extend(Batch((entry,), Head(entry.position.block, entry.position.block_hash, entry.position.time)))
+                index.extend(
+                    Batch((entry,), Head(entry.position.block, entry.position.block_hash, entry.position.time))
+                )
             except (DrystoneError, LookupError, ValueError, TypeError) as error:
                 wrong = f"it cannot follow what stands before it: {error}"
         if wrong:

@@ -91,7 +91,9 @@ def manifest_of(blobs: Blobs, item: Anchored) -> Manifest:
     digest = item.header.manifest
     data = blobs.get(digest)
     if data is None:
-        raise Unavailable(f"the manifest of round {item.header.round} is missing: give --blobs with blob {digest.hex()}")
+        raise Unavailable(
+            f"the manifest of round {item.header.round} is missing: give --blobs with blob {digest.hex()}"
+        )
     if hashlib.sha256(data).digest() != digest:
         raise Unavailable(f"blob {digest.hex()[:16]} was altered: no copy has the SHA-256 that is its name")
     return decode_manifest(data)

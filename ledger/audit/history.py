@@ -17,7 +17,6 @@ from ledger.audit.scene import short
 from ledger.events import (
     AccountRotated,
     Claimed,
-
     Funded,
     KeyRotated,
     Registered,
@@ -124,9 +123,7 @@ class Walk:
             bench.valid("registration", f"{subject}, which is no member: {wrong}")
         else:
             bench.invalid("registration", subject, wrong, NOBODY)
-        self.members[event.id] = Member(
-            unpack_name(event.name), event.account, event.tier, event.status, not wrong
-        )
+        self.members[event.id] = Member(unpack_name(event.name), event.account, event.tier, event.status, not wrong)
 
     def _unsigned(self, event: Registered) -> tuple[str, bool]:
         """(what is wrong with the two signatures or "", whether the network key's proof holds)."""
@@ -152,7 +149,9 @@ class Walk:
         if member.status == Status.REVOKED:
             self.bench.invalid("registration", subject, "it changed after its revocation, which is final", NOBODY)
         elif status == Status.ACTIVE and not member.proven:
-            self.bench.invalid("registration", subject, "it was admitted without both signatures", "the registrar's transaction")
+            self.bench.invalid(
+                "registration", subject, "it was admitted without both signatures", "the registrar's transaction"
+            )
         else:
             self.bench.valid("registration", subject)
         member.status = status
@@ -194,7 +193,10 @@ class Walk:
         digest = sha256(event.policy).digest()
         if digest != event.policy_hash:
             bench.invalid(
-                "task", subject, f"its bytes have SHA-256 {short(digest)}, the event says {short(event.policy_hash)}", NOBODY
+                "task",
+                subject,
+                f"its bytes have SHA-256 {short(digest)}, the event says {short(event.policy_hash)}",
+                NOBODY,
             )
         else:
             try:
@@ -219,7 +221,7 @@ class Walk:
             ((header.task, header.round) == (event.task, event.round), "it names another task or round than its event", NOBODY),
             (event.round == chain.head + 1, f"round {chain.head + 1} comes next: the record has a gap", NOBODY),
             (header.prev == chain.last, f"its prev is {short(header.prev)}, the last header is {short(chain.last)}", by),
-            (header.policy == chain.policy_hash, f"its policy is {short(header.policy)}, the task's {short(chain.policy_hash)}", by),
+            (header.policy == chain.policy_hash, f"its policy is {short(header.policy)}, not {short(chain.policy_hash)}", by),
             (header.model_in == chain.model, f"it starts from model {short(header.model_in)}, not {short(chain.model)}", by),
             (chain.open, "the task had ended", by),
             (
@@ -251,7 +253,7 @@ class Walk:
 
     def judge_claims(self, earned: Mapping[int, Sequence[tuple[int, Mapping[int, int] | None]]]) -> None:
         """Payments against the rounds: `earned` lists, for each task, (anchoring block, cumulative rewards or None)."""
-        for (task, node), claims in sorted(self.claims.items()):
+        for (task, _), claims in sorted(self.claims.items()):
             before = 0
             for event, entry in claims:
                 self._claim(event, entry, before, earned.get(task, ()))
@@ -260,7 +262,11 @@ class Walk:
             spent = sum(event.amount for key, claims in self.claims.items() for event, _ in claims if key[0] == task)
             pool = self.funded.get(task, 0)
             self.at(task).holds(
-                spent <= pool, "claim", "pool", f"{spent} was paid out of a pool that was given {pool}", "the Rewards contract"
+                spent <= pool,
+                "claim",
+                "pool",
+                f"{spent} was paid out of a pool that was given {pool}",
+                "the Rewards contract",
             )
 
     def _claim(
@@ -276,4 +282,6 @@ class Walk:
         elif any(rewards is None for rewards in known):
             bench.unverifiable("claim", subject, "a manifest that may have promised it is missing")
         else:
-            bench.invalid("claim", subject, f"no round promised node {event.node} {event.cumulative}", "the Claimed event")
+            bench.invalid(
+                "claim", subject, f"no round promised node {event.node} {event.cumulative}", "the Claimed event"
+            )

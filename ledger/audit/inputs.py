@@ -21,7 +21,15 @@ from middleware.trust.access import status_fault
 from middleware.types import ZERO32, Node, Status, Tier
 from middleware.wire import tensors
 from middleware.wire.manifest import ManifestEdge, ManifestUpdate
-from middleware.wire.message import EdgeBody, EdgeReport, Signed, Update, decode_edge_body, decode_stored, encode_edge_body
+from middleware.wire.message import (
+    EdgeBody,
+    EdgeReport,
+    Signed,
+    Update,
+    decode_edge_body,
+    decode_stored,
+    encode_edge_body,
+)
 
 
 class Inputs(msgspec.Struct, frozen=True):
@@ -59,9 +67,7 @@ def judge_inputs(scene: Scene, bench: Bench, edges: Iterable[ManifestEdge]) -> I
 # ------------------------------------------------------------------------------------------------------------------ edges
 
 
-def _report(
-    scene: Scene, bench: Bench, number: int, edge: ManifestEdge, names: set[int]
-) -> Signed[EdgeReport] | None:
+def _report(scene: Scene, bench: Bench, number: int, edge: ManifestEdge, names: set[int]) -> Signed[EdgeReport] | None:
     """An edge's report: decoded, from an active edge below this cloud, for this round, signed with both of its keys."""
     try:
         signed = decode_stored(edge.report, EdgeReport)
@@ -123,11 +129,13 @@ def _body(scene: Scene, bench: Bench, report: EdgeReport, edge: ManifestEdge) ->
     """The body that the edge sent holds the frames that the manifest lists; it is rebuilt where nobody kept it."""
     subject = f"report body of {scene.who(report.sender)}"
     frames = tuple(row.frame for row in edge.updates)
-    if scene.blobs.get(report.body_digest) is None:
-        if edge.sums == ZERO32 and report.body_digest in _flat_bodies(frames, edge):
-            bench.valid("edge", subject)
-            return
-    data = fetch(bench, scene.blobs, "edge", subject, report.body_digest, f"{scene.who(report.sender)} or {scene.cloud}")
+    rebuilt = edge.sums == ZERO32 and report.body_digest in _flat_bodies(frames, edge)
+    if rebuilt and scene.blobs.get(report.body_digest) is None:
+        bench.valid("edge", subject)
+        return
+    data = fetch(
+        bench, scene.blobs, "edge", subject, report.body_digest, f"{scene.who(report.sender)} or {scene.cloud}"
+    )
     if data is None:
         return
     try:
@@ -171,7 +179,12 @@ def _sums(
     if added is None:
         return committed
     bench.holds(
-        bool((committed == added).all()), "edge", subject, "they are not the weighted sum of its usable updates", by, edge.sums
+        bool((committed == added).all()),
+        "edge",
+        subject,
+        "they are not the weighted sum of its usable updates",
+        by,
+        edge.sums,
     )
     return committed
 
@@ -249,7 +262,9 @@ def _wrong_frame(scene: Scene, signed: Signed[Update], edge: int, row: ManifestU
     if (leaf.task, leaf.round) != (scene.header.task, scene.header.round):
         return f"it was made for task {leaf.task}, round {leaf.round}", scene.by_device(leaf.node)
     if leaf.weight > scene.task.policy.samples_cap:
-        return f"it declares {leaf.weight} samples, the cap is {scene.task.policy.samples_cap}", scene.by_device(leaf.node)
+        return f"it declares {leaf.weight} samples, the cap is {scene.task.policy.samples_cap}", scene.by_device(
+            leaf.node
+        )
     fault = status_fault(node)
     if fault and not row.refused:
         return f"the node is {fault} in the round's roster, and its update was used", scene.by_cloud
@@ -288,7 +303,9 @@ def _opened(
     leaf, integers, found, detail = message.leaf, None, "", ""
     if scene.task.policy.readers == "public" and not row.content_key:
         if row.refused:
-            bench.unverifiable("content", inside, f"refused as {row.refused!r}, and no content key to see why", leaf.ciphertext)
+            bench.unverifiable(
+                "content", inside, f"refused as {row.refused!r}, and no content key to see why", leaf.ciphertext
+            )
         else:
             bench.invalid("content", inside, "the manifest withholds its content key", scene.by_cloud, leaf.ciphertext)
         return None, False
@@ -305,7 +322,12 @@ def _opened(
         bench.valid("content", inside)
         return integers, True
     if row.refused:
-        bench.invalid("content", inside, f"refused as {row.refused!r}, but the auditor finds {found or 'no fault'!r}", scene.by_cloud)
+        bench.invalid(
+            "content",
+            inside,
+            f"refused as {row.refused!r}, but the auditor finds {found or 'no fault'!r}",
+            scene.by_cloud,
+        )
     else:
         bench.invalid(
             "content", inside, f"it was used although {detail}", f"{scene.by_device(leaf.node)} and {scene.by_cloud}",

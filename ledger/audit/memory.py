@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any, Final
 
 import msgspec
 from eth_hash.auto import keccak
@@ -20,6 +21,7 @@ from middleware.ports import Position
 from middleware.trust import eip712, keys, roots
 from middleware.types import Header, Roster, Task
 from middleware.wire import canonical
+from middleware.wire.canonical import refuse_malformed
 from middleware.wire.manifest import Manifest
 from middleware.wire.message import (
     EdgeReport,
@@ -33,6 +35,7 @@ from middleware.wire.message import (
 )
 
 Place = tuple[int, int]  # (task, round)
+PROMISED: Final = ("round", "accuracy", "loss", "void", "updates", "weights", "bytes_sent", "training", "steps")
 
 
 class OfferRow(msgspec.Struct, frozen=True):
@@ -102,7 +105,9 @@ class Memory(msgspec.Struct, frozen=True):
     outbox: tuple[OutboxRow, ...] = ()
     attempts: tuple[AttemptRow, ...] = ()
     faults: tuple[str, ...] = ()
-    altered: tuple[tuple[str, bytes], ...] = ()  # (file, its name as digest) of blobs that do not have their name's hash
+    altered: tuple[
+        tuple[str, bytes], ...
+    ] = ()  # (file, its name as digest) of blobs that do not have their name's hash
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -112,7 +117,7 @@ class Facts(msgspec.Struct, frozen=True):
     tasks: Mapping[int, Task]
     headers: Mapping[Place, Header]
     manifests: Mapping[Place, Manifest]
-    anchors: Mapping[Place, Position]
+    transactions: Mapping[bytes, Position]  # where each transaction of the record stands, by hash
     roster_at: Callable[[int], Roster]
     head_block: int
 
@@ -127,7 +132,9 @@ def judge_memory(facts: Facts, memory: Memory, bench: Bench) -> None:
     for fault in memory.faults:
         bench.invalid("record", memory.place, fault, NOBODY)
     for file, digest in memory.altered:
-        bench.invalid("record", file, f"blob {digest.hex()[:16]} does not have the SHA-256 that is its name", NOBODY, digest)
+        bench.invalid(
+            "record", file, f"blob {digest.hex()[:16]} does not have the SHA-256 that is its name", NOBODY, digest
+        )
     judge = _Judge(facts, memory, bench)
     for offer in memory.offers:
         judge.row(f"offer of round {offer.round}", partial(judge.offer, offer))
@@ -263,21 +270,23 @@ class _Judge:
         return self.summary(row.summary, manifest) if manifest is not None else ""
 
     def summary(self, data: bytes, manifest: Manifest) -> str:
-        """The summary says what the manifest says, where it says the same thing; its times are nobody's promise."""
-        try:
-            told = msgspec.json.decode(data, type=_Summary)
-        except (msgspec.MsgspecError, RecursionError) as error:
-            return f"its summary is damaged: {error}"
-        frames = [row.frame for edge in manifest.edges for row in edge.updates]
-        messages = [decode_stored(frame, Update).message for frame in frames]
-        weights = {m.sender: row.weight for m, row in zip(messages, (r for e in manifest.edges for r in e.updates), strict=True)}
-        sent = sum(map(len, frames)) + sum(message.body_bytes for message in messages)
-        metrics = decode_metrics(manifest.metrics)
-        wanted = _Summary(
-            manifest.round, float(metrics.get("accuracy", 0)), float(metrics.get("loss", 0)), manifest.void, len(frames),
-            weights, sent,
-        )  # fmt: skip
-        different = [name for name in _Summary.__struct_fields__ if getattr(told, name) != getattr(wanted, name)]
+        """The summary says what the manifest says, where it says the same thing."""
+        told = promised(data)
+        rows = [row for edge in manifest.edges for row in edge.updates]
+        messages = [decode_stored(row.frame, Update).message for row in rows]
+        metrics, theirs = decode_metrics(manifest.metrics), [decode_metrics(message.metrics) for message in messages]
+        wanted: dict[str, object] = {
+            "round": manifest.round,
+            "accuracy": metrics.get("accuracy"),
+            "loss": metrics.get("loss"),
+            "void": manifest.void,
+            "updates": len(rows),
+            "weights": {str(message.sender): row.weight for message, row in zip(messages, rows, strict=True)},
+            "bytes_sent": sum(len(row.frame) for row in rows) + sum(message.body_bytes for message in messages),
+            "training": [[told.get("started"), told.get("finished")] for told in theirs],
+            "steps": {str(m.sender): told.get("steps") for m, told in zip(messages, theirs, strict=True)},
+        }
+        different = [name for name in PROMISED if name in told and told[name] != wanted[name]]
         return f"its summary has another {different[0]} than the manifest" if different else ""
 
     def wish(self, row: OutboxRow) -> str:
@@ -285,18 +294,14 @@ class _Judge:
         call = decode_call(row.call)
         if (call_id(call), call.function) != (row.id, row.function):
             return "its call is not the one that its id names"
+        sent = (attempt.hash for attempt in self.memory.attempts if attempt.number == row.number)
+        for at in (self.facts.transactions[name] for name in sent if name in self.facts.transactions):
+            if row.block >= 0 and (row.block, row.gas) != (at.block, at.gas_used):
+                return f"it says block {row.block} and gas {row.gas}, the ledger {at.block} and {at.gas_used}"
         if not isinstance(call, AnchorRound):
             return ""
-        place = (call.header.task, call.header.round)
-        anchored, position = self.facts.headers.get(place), self.facts.anchors.get(place)
-        if anchored is None or position is None:
-            return ""
-        if call.header != anchored:
-            return "it anchors another header than the one on the ledger"
-        mine = {attempt.hash for attempt in self.memory.attempts if attempt.number == row.number}
-        if position.transaction in mine and row.block >= 0 and (row.block, row.gas) != (position.block, position.gas_used):
-            return f"it says block {row.block} and gas {row.gas}, the ledger {position.block} and {position.gas_used}"
-        return ""
+        anchored = self.facts.headers.get((call.header.task, call.header.round))
+        return "" if anchored in (None, call.header) else "it anchors another header than the one on the ledger"
 
     def attempt(self, row: AttemptRow) -> str:
         if keccak(row.raw) != row.hash:
@@ -306,6 +311,7 @@ class _Judge:
     def completeness(self) -> None:
         """Every row that an anchored round rests on is there."""
         mine = self.memory.node
+        self._places()
         settled = {(row.task, row.round) for row in self.memory.settled}
         kept = {(row.task, row.round, row.frame) for row in self.memory.contributions}
         for place in sorted(self.facts.headers):
@@ -320,6 +326,17 @@ class _Judge:
                     name = f"{self.memory.place}: {what} to round {place[1]}"
                     self.bench.invalid("record", name, "it is missing, but the round rests on it", NOBODY)
 
+    def _places(self) -> None:
+        """Updates that somebody else brought were numbered as they came: 0, 1, 2, ... in each round."""
+        places: dict[Place, list[int]] = {}
+        for row in self.memory.contributions:
+            if row.child != row.node:
+                places.setdefault((row.task, row.round), []).append(row.place)
+        for (_, round), found in sorted(places.items()):
+            if sorted(found) != list(range(len(found))):
+                name = f"{self.memory.place}: contributions to round {round}"
+                self.bench.invalid("record", name, f"their places are {sorted(found)}", NOBODY)
+
     def _missing(self, task: Task, manifest: Manifest, kept: set[tuple[int, int, bytes]]) -> list[str]:
         mine, missing = self.memory.node, []
         for edge in manifest.edges:
@@ -333,14 +350,7 @@ class _Judge:
         return missing
 
 
-class _Summary(msgspec.Struct, frozen=True):
-    """The part of a round's summary that its manifest says too."""
-
-    round: int
-    accuracy: float
-    loss: float
-    void: bool
-    updates: int
-    weights: dict[int, int]
-    bytes_sent: int
-
+def promised(summary: bytes) -> dict[str, object]:
+    """The part of a round's summary that its manifest says too; its clock times are nobody's promise. PeerFault."""
+    told = refuse_malformed(lambda: msgspec.json.decode(summary, type=dict[str, Any]), "summary")
+    return {name: told[name] for name in PROMISED if name in told}

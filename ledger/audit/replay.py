@@ -121,7 +121,7 @@ def _commitments(scene: Scene, bench: Bench, manifest: Manifest, inputs: Inputs)
     )  # fmt: skip
     bench.holds(
         tree.size == header.inputs_count, "edge", "inputsCount",
-        f"{tree.size} edges brought updates, the header counts {header.inputs_count}", by,
+        f"{tree.size} edges reported, the header counts {header.inputs_count}", by,
     )  # fmt: skip
     usable = sum(not row.refused for edge in inputs.edges for row in edge.updates)
     least = scene.task.policy.min_updates
@@ -156,7 +156,9 @@ def _rewards(scene: Scene, bench: Bench, manifest: Manifest, before: Before) -> 
         f"the rewards listed have root {short(root)}, the header {short(header.rewards_root)}", by,
     )  # fmt: skip
     if before.rewards is None:
-        bench.unverifiable("rewards", "rewards", "the last round's manifest is missing, so this round's share cannot be told")
+        bench.unverifiable(
+            "rewards", "rewards", "the last round's manifest is missing, so this round's share cannot be told"
+        )
         return
     paid = sorted(node for node, weight in manifest_weights(manifest).items() if weight > 0)
     owed = reward.accumulate(before.rewards, reward.pays(scene.task.policy.reward_per_round, paid))

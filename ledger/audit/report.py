@@ -67,9 +67,7 @@ class Bench:
         )
 
     def unverifiable(self, check: str, subject: str, what: str, blob: bytes = b"") -> None:
-        self.findings.append(
-            Finding(Verdict.UNVERIFIABLE, subject, check, what, "", self.task, self.round, blob.hex())
-        )
+        self.findings.append(Finding(Verdict.UNVERIFIABLE, subject, check, what, "", self.task, self.round, blob.hex()))
 
     def holds(self, condition: bool, check: str, subject: str, what: str, proven_by: str, blob: bytes = b"") -> bool:
         """VALID when `condition`, else INVALID; says which."""

@@ -50,7 +50,9 @@ def to_grid(update: npt.NDArray[np.floating[Any]], bits: int, exponent: int) -> 
 
 def from_grid(integers: Integers, exponent: int) -> Floats:
     """The float32 vector (d,) that `integers` (d,) stand for; exact up to 24 bits."""
-    return np.asarray(integers.astype(np.float32) * np.float32(2.0**exponent))
+    values: Floats = integers.astype(np.float32)
+    values *= np.float32(2.0**exponent)
+    return values
 
 
 def on_grid(integers: Integers, bits: int) -> bool:

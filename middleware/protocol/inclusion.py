@@ -23,7 +23,7 @@ from middleware.wire.message import EdgeReport, Update, decode_stored
 Path = Annotated[tuple[bytes, ...], msgspec.Meta(max_length=LIMITS.path_hashes)]
 
 
-class Inclusion(msgspec.Struct, frozen=True, array_like=True):
+class Inclusion(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """One update's proof. `index` counts in the edge's tree, `edge_index` in the tree of `edges` edge leaves."""
 
     leaf: Leaf

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from ledger.audit.check import SCOPES, examine, verify as verify_record
+from ledger.audit.check import SCOPES, examine
+from ledger.audit.check import verify as verify_record
 from ledger.audit.evidence import Addresses, Evidence, read, take, unreadable
 from ledger.audit.explain import anchored, manifest_of, participants, payment, standing, task_of
 from ledger.audit.report import CHECKS, Report, summarise
@@ -45,7 +47,9 @@ def log(home: Path, log: Path | None, export: Path | None, as_json: bool) -> Non
     if as_json:
         print_json([_entry(entry) for entry in evidence.entries])
         return
-    rows = [(e.position.block, type(e.event).__name__, _said(e.event), f"{e.position.gas_used:,}") for e in evidence.entries]
+    rows = [
+        (e.position.block, type(e.event).__name__, _said(e.event), f"{e.position.gas_used:,}") for e in evidence.entries
+    ]
     print_table(f"record up to block {evidence.head.number}", ("block", "event", "what", "gas"), rows)
     _warn(evidence)
 
@@ -59,14 +63,15 @@ def task(home: Path, log: Path | None, blobs: list[str], number: int, as_json: b
         return
     policy = found.policy
     lines = [
-        ("cloud", _who(evidence, found.cloud)), ("workload", f"{policy.workload}, model {policy.model}, {policy.parameters:,} numbers"),
+        ("cloud", _who(evidence, found.cloud)),
+        ("workload", f"{policy.workload}, model {policy.model}, {policy.parameters:,} numbers"),
         ("rule", f"{policy.rule.name} (f={policy.rule.f}), {policy.arrangement}, codec {policy.codec.name}"),
         ("grid", f"{policy.grid.bits} bits, one unit is 2^{policy.grid.exponent}"),
         ("rounds", f"{found.head} of {policy.rounds} anchored, {'open' if found.open else 'ended'}"),
         ("reward", f"{policy.reward_per_round:,} a round; pool {evidence.index.funded.get(number, 0):,}"),
         ("readers", policy.readers), ("window", f"{found.window} s"), ("policy", found.policy_hash.hex()),
     ]  # fmt: skip
-    print_table(f"task {number}", ("", ""), lines)
+    _print_pairs(f"task {number}", lines)
     heads = [
         (item.header.round, item.position.block, item.header_hash.hex()[:16], item.header.model_out.hex()[:16],
          item.header.inputs_count, f"{item.position.gas_used:,}")
@@ -82,15 +87,25 @@ def round(home: Path, log: Path | None, blobs: list[str], task_number: int, numb
     manifest = manifest_of(_blobs(home, blobs), item)
     rows = participants(manifest)
     if as_json:
-        told = {name: getattr(manifest, name) for name in ("roster_block", "exponent", "void", "weight_total", "rewards")}
+        told = {
+            name: getattr(manifest, name) for name in ("roster_block", "exponent", "void", "weight_total", "rewards")
+        }
         metrics = {"metrics": manifest.metrics.decode()}
         print_json({"header": item.header, "position": item.position, "manifest": told | metrics, "participants": rows})
         return
     fields = [(name, _shown(getattr(item.header, name))) for name in item.header.__struct_fields__]
-    print_table(f"header of round {number}, anchored in block {item.position.block}", ("", ""), fields)
+    _print_pairs(f"header of round {number}, anchored in block {item.position.block}", fields)
     void = " (void: the model stays)" if manifest.void else ""
     table = [
-        (_who(evidence, row.node), _who(evidence, row.edge), row.index, row.samples, row.weight, row.refused, f"{row.body_bytes:,}")
+        (
+            _who(evidence, row.node),
+            _who(evidence, row.edge),
+            row.index,
+            row.samples,
+            row.weight,
+            row.refused,
+            f"{row.body_bytes:,}",
+        )
         for row in rows
     ]
     title = f"{len(rows)} updates{void}; the cloud reports {manifest.metrics.decode()}"
@@ -107,7 +122,9 @@ def node(home: Path, log: Path | None, blobs: list[str], task_number: int, name:
     for item in evidence.index.anchored.get(task_number, []):
         row = next((row for row in participants(manifest_of(places, item)) if row.node == found.id), None)
         if row is not None:
-            part.append({"round": item.header.round, "weight": row.weight, "samples": row.samples, "refused": row.refused})
+            part.append(
+                {"round": item.header.round, "weight": row.weight, "samples": row.samples, "refused": row.refused}
+            )
     if as_json:
         print_json({"node": found, "events": [_entry(entry) for entry in events], "rounds": part})
         return
@@ -116,7 +133,7 @@ def node(home: Path, log: Path | None, blobs: list[str], task_number: int, name:
         ("parent", _who(evidence, found.parent) if found.parent else "none"), ("network key", found.net_key.hex()),
         ("account", checksum_address(found.account)), ("owner", checksum_address(found.owner)),
     ]  # fmt: skip
-    print_table(found.name, ("", ""), lines)
+    _print_pairs(found.name, lines)
     history = [(e.position.block, type(e.event).__name__, _said(e.event)) for e in events]
     print_table("on the ledger", ("block", "event", "what"), history)
     if part:
@@ -134,7 +151,10 @@ def update(
     else:
         leaf = found.update.leaf
         typer.echo(f"update of {_who(evidence, leaf.node)} in round {number} of task {task_number}")
-        typer.echo(f"  declared {leaf.weight} samples, weight {found.weight}" + (f", refused: {found.refused}" * bool(found.refused)))
+        typer.echo(
+            f"  declared {leaf.weight} samples, weight {found.weight}"
+            + (f", refused: {found.refused}" * bool(found.refused))
+        )
         typer.echo(f"  body {leaf.ciphertext.hex()}, {found.update.body_bytes:,} bytes sealed")
         typer.echo(f"  integers under {leaf.update_root.hex()}")
         typer.echo(f"  metrics {found.update.metrics.decode()}")
@@ -188,8 +208,12 @@ def replay(
         print_json(rows)
     else:
         for row in rows:
-            word = "cannot be repeated" if not row["repeated"] else ", ".join(
-                f"{what} {'equal' if row[what]['equal'] else 'NOT EQUAL'}" for what in ("sums", "model", "rewards")
+            word = (
+                "cannot be repeated"
+                if not row["repeated"]
+                else ", ".join(
+                    f"{what} {'equal' if row[what]['equal'] else 'NOT EQUAL'}" for what in ("sums", "model", "rewards")
+                )
             )
             typer.echo(f"round {row['round']:>3}  model {row['model']['ledger'].hex()}  {word}")
         for finding in examined.findings:
@@ -216,8 +240,12 @@ def explain(
         elif not found.weight:
             typer.echo("  the rule gave its update the weight 0: no share")
         typer.echo(f"  the round pays {found.pool:,}, shared by {found.paid_nodes} nodes whose update was used")
-        typer.echo(f"  a share is floor({found.pool:,} / {found.paid_nodes}) = {found.share:,}; {found.remainder:,} stays in the pool")
-        typer.echo(f"  before {found.before:,}, earned {found.earned:,}, now {found.after:,} of {found.total:,} owed to all")
+        typer.echo(
+            f"  a share is floor({found.pool:,} / {found.paid_nodes}) = {found.share:,}; {found.remainder:,} stays in the pool"
+        )
+        typer.echo(
+            f"  before {found.before:,}, earned {found.earned:,}, now {found.after:,} of {found.total:,} owed to all"
+        )
         if found.path:
             typer.echo(f"  entry {found.index} of {found.size}, path:")
             for amount, digest in found.path:
@@ -256,7 +284,9 @@ def _reader(scope: str, key_file: Path | None) -> NetworkKey | None:
     if scope not in SCOPES:
         raise ConfigurationError(f"--scope {scope!r}: choose one of {', '.join(SCOPES)}")
     if scope == "auditor" and key_file is None:
-        raise ConfigurationError("--scope auditor needs --key-file: the auditor's key opens what the public may not read")
+        raise ConfigurationError(
+            "--scope auditor needs --key-file: the auditor's key opens what the public may not read"
+        )
     if key_file is None:
         return None
     if not key_file.is_file():
@@ -294,12 +324,21 @@ def _print_report(report: Report) -> None:
             typer.echo("then:  " + finding.line())
         if len(rest) > SHOWN:
             count = Counter(finding.verdict.value for finding in rest[SHOWN:])
-            typer.echo(f"and {', '.join(f'{number} more {verdict}' for verdict, number in count.items())} (--json lists them)")
+            typer.echo(
+                f"and {', '.join(f'{number} more {verdict}' for verdict, number in count.items())} (--json lists them)"
+            )
     typer.echo("")
     for words in report.not_checked:
         typer.echo(f"not checked: {words}")
     counts = ", ".join(f"{number} {name}" for name, number in report.counts.items())
     typer.echo(f"{report.verdict.value}: {counts} (scope {report.scope})")
+
+
+def _print_pairs(title: str, rows: Iterable[tuple[str, object]]) -> None:
+    """Names and values as plain lines: a hash is never cut to fit the screen."""
+    typer.echo(title)
+    for name, value in rows:
+        typer.echo(f"  {name:<12} {value}")
 
 
 def _print_steps(steps: tuple[Step, ...]) -> None:
@@ -323,7 +362,12 @@ def _fields(report: Report) -> dict[str, Any]:
 
 
 def _entry(entry: Any) -> dict[str, Any]:
-    return {"event": type(entry.event).__name__, "fields": entry.event, "position": entry.position, "address": entry.address}
+    return {
+        "event": type(entry.event).__name__,
+        "fields": entry.event,
+        "position": entry.position,
+        "address": entry.address,
+    }
 
 
 def _said(event: Any) -> str:
@@ -342,4 +386,3 @@ def _shown(value: object) -> str:
     if hasattr(value, "__struct_fields__"):
         return f"{type(value).__name__} {getattr(value, 'round', '')}".strip()
     return str(value)
-

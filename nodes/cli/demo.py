@@ -7,8 +7,6 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from nodes.cli.output import print_json
 
 
@@ -24,7 +22,9 @@ def run(out: Path, as_json: bool, **choices: Any) -> None:
     liars, attack = parse_byzantine(choices.pop("byzantine"))
     names = ("devices", "edges", "workload", "client_key", "split", "seed")
     shape = Shape(liars=liars, attack=attack, **{name: choices[name] for name in names})
-    asked = Choices(tolerate=max(1, liars), **{name: choices[name] for name in choices if name not in ("devices", "edges", "split")})
+    asked = Choices(
+        tolerate=max(1, liars), **{name: choices[name] for name in choices if name not in ("devices", "edges", "split")}
+    )
     columns = (TextColumn("{task.description:<58}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task("starting", total=choices["rounds"])
@@ -34,7 +34,9 @@ def run(out: Path, as_json: bool, **choices: Any) -> None:
                 progress.update(bar, description=what)
 
             def round(self, number: int, total: int, accuracy: float) -> None:
-                progress.update(bar, completed=number, description=f"round {number} of {total}: accuracy {accuracy:.3f}")
+                progress.update(
+                    bar, completed=number, description=f"round {number} of {total}: accuracy {accuracy:.3f}"
+                )
 
         report = asyncio.run(_interruptible(run_demo(shape, asked, out, Drawn())))
     if as_json:
@@ -69,7 +71,10 @@ def show(report: dict[str, Any], out: Path) -> None:
     gas = report["gas_per_round"]
     rows = [
         ("accuracy", f"{report['accuracy'][-1]:.4f}   central {report['central_accuracy']:.4f}"),
-        ("rule", f"{policy['rule']['name']} (f={policy['rule']['f']}), {policy['arrangement']}, codec {policy['codec']['name']}"),
+        (
+            "rule",
+            f"{policy['rule']['name']} (f={policy['rule']['f']}), {policy['arrangement']}, codec {policy['codec']['name']}",
+        ),
         ("lying", ", ".join(report["byzantine"]) or "nobody"),
         ("caught", ", ".join(report["caught"]) or "nobody"),
         ("bytes up", f"{report['bytes_up_sent']:,} of {report['bytes_up_dense']:,} dense ({share:.1%})"),
@@ -83,13 +88,15 @@ def show(report: dict[str, Any], out: Path) -> None:
     for name, value in rows:
         right.add_row(name, value)
     console.print(Columns([left, right]))
-    console.print(f"report {out / 'report.json'}, picture {out / 'accuracy.png'}, record {out / 'ledger.jsonl'}", highlight=False)
-    console.print(f"check it yourself: drystone audit verify --log {out / 'ledger.jsonl'} --home {out / 'world'}", highlight=False)
+    console.print(
+        f"report {out / 'report.json'}, picture {out / 'accuracy.png'}, record {out / 'ledger.jsonl'}", highlight=False
+    )
+    console.print(
+        f"check it yourself: drystone audit verify --log {out / 'ledger.jsonl'} --home {out / 'world'}", highlight=False
+    )
 
 
 def verdict(audit: dict[str, int]) -> str:
     if audit["invalid"]:
         return "INVALID"
     return "UNVERIFIABLE" if audit["unverifiable"] else "VALID"
-
-

@@ -1,9 +1,9 @@
 """Where the command line keeps things: one folder, `.drystone` unless --home or DRYSTONE_HOME says otherwise.
 
-    ledger.json          the address book that `contracts deploy` wrote
-    operator.json        the key that deploys, admits and publishes
-    chain/               the devnet chain's state and log
-    nodes/NAME/          node.toml, keys.json, state/
+ledger.json          the address book that `contracts deploy` wrote
+operator.json        the key that deploys, admits and publishes
+chain/               the devnet chain's state and log
+nodes/NAME/          node.toml, keys.json, state/
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ class Home(msgspec.Struct, frozen=True):
 
     def address_book(self) -> AddressBook:
         if not self.ledger_file.exists():
-            raise ConfigurationError(f"no ledger at {self.ledger_file}: run `drystone contracts deploy` first, or give --home")
+            raise ConfigurationError(
+                f"no ledger at {self.ledger_file}: run `drystone contracts deploy` first, or give --home"
+            )
         return AddressBook.from_bytes(self.ledger_file.read_bytes())
 
     def read_index(self) -> Index:
@@ -75,7 +77,9 @@ class Home(msgspec.Struct, frozen=True):
 
     def operator(self) -> AccountKey:
         if not self.operator_file.exists():
-            raise ConfigurationError(f"no operator key at {self.operator_file}: `drystone devnet up` writes one for a devnet")
+            raise ConfigurationError(
+                f"no operator key at {self.operator_file}: `drystone devnet up` writes one for a devnet"
+            )
         return KeyFile.from_bytes(self.operator_file.read_bytes()).account
 
     def nodes(self) -> list[Settings]:

@@ -35,16 +35,21 @@ HOME = Path(".drystone")
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 BlobsOption = Annotated[
     Optional[list[str]],
-    typer.Option("--blobs", help="Folder or http address to read blobs from; repeatable. Default: every node below --home."),
+    typer.Option(
+        "--blobs", help="Folder or http address to read blobs from; repeatable. Default: every node below --home."
+    ),
 ]
 LogOption = Annotated[
-    Optional[Path], typer.Option("--log", help="Read the ledger from a file that `audit log --export` wrote, not from the chain.")
+    Optional[Path],
+    typer.Option("--log", help="Read the ledger from a file that `audit log --export` wrote, not from the chain."),
 ]
 TaskOption = Annotated[int, typer.Option("--task", help="Number of the task.")]
 ScopeOption = Annotated[
     str, typer.Option("--scope", help="public: what anyone can check; auditor: also what needs --key-file to open.")
 ]
-KeyFileOption = Annotated[Optional[Path], typer.Option("--key-file", help="Key file of an auditor, or of whoever acts.")]
+KeyFileOption = Annotated[
+    Optional[Path], typer.Option("--key-file", help="Key file of an auditor, or of whoever acts.")
+]
 
 
 @app.callback()
@@ -94,8 +99,12 @@ def node_init(
     tier: Annotated[str, typer.Option(help="cloud, edge or end.")],
     home: HomeOption = HOME,
     listen: Annotated[str, typer.Option(help="host:port to serve on (cloud, edge).")] = "",
-    parent: Annotated[str, typer.Option(help="Address of the node above, e.g. http://127.0.0.1:9000 (edge, end).")] = "",
-    workload: Annotated[Optional[list[str]], typer.Option(help="Workload that may run here: digits or table:FILE; repeatable.")] = None,
+    parent: Annotated[
+        str, typer.Option(help="Address of the node above, e.g. http://127.0.0.1:9000 (edge, end).")
+    ] = "",
+    workload: Annotated[
+        Optional[list[str]], typer.Option(help="Workload that may run here: digits or table:FILE; repeatable.")
+    ] = None,
     client_key: Annotated[str, typer.Option(help="Name of the column or array that says whose row it is.")] = "client",
     share: Annotated[str, typer.Option(help="I/N: hold part I (from 0) of N of the data.")] = "0/1",
     split: Annotated[str, typer.Option(help="How the data is dealt: iid, dirichlet:A or client.")] = "dirichlet:0.5",
@@ -135,7 +144,9 @@ def node_admit(
 
 @node.command("suspend")
 @reported
-def node_suspend(names: Annotated[list[str], typer.Argument(help="Names of the nodes.")], home: HomeOption = HOME) -> None:
+def node_suspend(
+    names: Annotated[list[str], typer.Argument(help="Names of the nodes.")], home: HomeOption = HOME
+) -> None:
     """Suspend nodes: out from the next round on, until reinstated."""
     from nodes.cli import node as verbs
 
@@ -144,7 +155,9 @@ def node_suspend(names: Annotated[list[str], typer.Argument(help="Names of the n
 
 @node.command("reinstate")
 @reported
-def node_reinstate(names: Annotated[list[str], typer.Argument(help="Names of the nodes.")], home: HomeOption = HOME) -> None:
+def node_reinstate(
+    names: Annotated[list[str], typer.Argument(help="Names of the nodes.")], home: HomeOption = HOME
+) -> None:
     """Let suspended nodes back in."""
     from nodes.cli import node as verbs
 
@@ -153,7 +166,9 @@ def node_reinstate(names: Annotated[list[str], typer.Argument(help="Names of the
 
 @node.command("revoke")
 @reported
-def node_revoke(names: Annotated[list[str], typer.Argument(help="Names of the nodes.")], home: HomeOption = HOME) -> None:
+def node_revoke(
+    names: Annotated[list[str], typer.Argument(help="Names of the nodes.")], home: HomeOption = HOME
+) -> None:
     """Revoke nodes for good."""
     from nodes.cli import node as verbs
 
@@ -188,8 +203,12 @@ def task_new(
     density: Annotated[float, typer.Option(help="Fraction of coordinates that topk keeps.")] = 0.01,
     grid_bits: Annotated[int, typer.Option(help="Width of the integer grid, 8 to 24 bits.")] = 16,
     grid_exponent: Annotated[Optional[int], typer.Option(help="One grid unit is worth 2 to this power.")] = None,
-    min_updates: Annotated[Optional[int], typer.Option(help="Fewer updates void the round. Default: what the rule needs.")] = None,
-    round_seconds: Annotated[float, typer.Option(help="Seconds until a round closes without those who are missing.")] = 30.0,
+    min_updates: Annotated[
+        Optional[int], typer.Option(help="Fewer updates void the round. Default: what the rule needs.")
+    ] = None,
+    round_seconds: Annotated[
+        float, typer.Option(help="Seconds until a round closes without those who are missing.")
+    ] = 30.0,
     epochs: Annotated[Optional[int], typer.Option(help="Local passes over the data in a round.")] = None,
     batch: Annotated[Optional[int], typer.Option(help="Samples in a local batch.")] = None,
     learning_rate: Annotated[Optional[float], typer.Option(help="Local learning rate.")] = None,
@@ -390,7 +409,9 @@ def audit_explain(
 @app.command("demo")
 @reported
 def demo(
-    workload: Annotated[str, typer.Option(help="digits, or table:FILE for a .npz or .csv with X, y and maybe client, test.")] = "digits",
+    workload: Annotated[
+        str, typer.Option(help="digits, or table:FILE for a .npz or .csv with X, y and maybe client, test.")
+    ] = "digits",
     client_key: Annotated[str, typer.Option(help="Name of the column or array that says whose row it is.")] = "client",
     devices: Annotated[int, typer.Option(help="Devices to start.")] = 8,
     edges: Annotated[int, typer.Option(help="Edges to start; devices are dealt to them in blocks.")] = 2,

@@ -25,7 +25,8 @@ def init(
     if not (index.isdigit() and of.isdigit()):
         raise ConfigurationError(f"share {share!r}: write I/N, e.g. 0/8")
     settings = [
-        WorkloadSettings(_absolute(workload), client_key, Share(int(index), int(of), split, seed)) for workload in workloads
+        WorkloadSettings(_absolute(workload), client_key, Share(int(index), int(of), split, seed))
+        for workload in workloads
     ]
     config = NodeConfig(
         name=name, tier=tier, listen=listen, parent=parent, workloads=settings if tier != "edge" else [], attack=attack,
@@ -64,7 +65,9 @@ def change(home: Path, verb: str, names: list[str], every: bool) -> None:
             operator = Operator(ledger, Home(home).operator())
             nodes = await operator.pending() if every else await operator.find(names)
             if not nodes:
-                raise Unavailable("no node is pending: start it, it registers by itself" if every else "name at least one node")
+                raise Unavailable(
+                    "no node is pending: start it, it registers by itself" if every else "name at least one node"
+                )
             await operator.change(verb, nodes)
             return [node.name for node in nodes]
 
@@ -80,10 +83,19 @@ def listing(home: Path, as_json: bool) -> None:
         return
     names = {node.id: node.name for node in nodes}
     rows = [
-        (node.id, node.name, node.tier.label, node.status.name.lower(), names.get(node.parent, "-"), node.net_key.hex()[:16])
+        (
+            node.id,
+            node.name,
+            node.tier.label,
+            node.status.name.lower(),
+            names.get(node.parent, "-"),
+            node.net_key.hex()[:16],
+        )
         for node in nodes
     ]
-    print_table(f"{len(nodes)} nodes at block {roster.block}", ("id", "name", "tier", "status", "parent", "network key"), rows)
+    print_table(
+        f"{len(nodes)} nodes at block {roster.block}", ("id", "name", "tier", "status", "parent", "network key"), rows
+    )
 
 
 def _row(node: object) -> dict[str, object]:

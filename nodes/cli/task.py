@@ -29,7 +29,9 @@ def new(home: Path, cloud: str, choices: dict[str, Any], window: int, as_json: b
     if as_json:
         print_json({"task": number, "policy": policy})
         return
-    print(f"task {number}: {policy.workload}, {policy.model} ({policy.parameters:,} parameters), {policy.rounds} rounds")
+    print(
+        f"task {number}: {policy.workload}, {policy.model} ({policy.parameters:,} parameters), {policy.rounds} rounds"
+    )
     print(f"follow it: drystone task watch {number}")
 
 
@@ -67,7 +69,7 @@ def show(home: Path, number: int, cloud: str, as_json: bool) -> None:
     policy = task.policy
     print(f"task {number}: {_state(task)}, {task.head} of {policy.rounds} rounds anchored, {len(rounds)} settled")
     print(f"  workload {policy.workload}, model {policy.model}, {policy.parameters:,} parameters, {policy.arrangement}")
-    print(f"  rule {policy.rule.name} (f={policy.rule.f}), codec {policy.codec.name}, grid {policy.grid.bits} bits, step 2^{policy.grid.exponent}")
+    print(f"  rule {policy.rule.name} (f={policy.rule.f}), codec {policy.codec.name}, {policy.grid.bits}-bit grid")
     print(f"  now: {describe_wait(status)}")
     print_table("", ("round", "accuracy", "updates", "missing", "void"), [
         (r["round"], f"{r['accuracy']:.4f}", r["updates"], len(r["missing"]), "void" if r["void"] else "") for r in rounds
@@ -75,7 +77,7 @@ def show(home: Path, number: int, cloud: str, as_json: bool) -> None:
 
 
 def describe_wait(status: dict[str, Any]) -> str:
-    """"2 of 3 edges, waiting for edge-2", or what else the cloud is doing."""
+    """ "2 of 3 edges, waiting for edge-2", or what else the cloud is doing."""
     missing = ", ".join(status.get("missing", []))
     waits = status.get("waiting_for", "")
     if waits and missing:
@@ -91,7 +93,7 @@ async def _status(home: Path, cloud: str) -> dict[str, Any]:
         timeout = aiohttp.ClientTimeout(total=5)
         async with aiohttp.ClientSession(timeout=timeout) as session, session.get(f"{base}/status") as answer:
             return msgspec.json.decode(await answer.read(), type=dict[str, Any])
-    except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+    except (TimeoutError, aiohttp.ClientError, OSError) as error:
         raise Unavailable(f"no cloud answers at {base}; is it running?") from error
 
 
@@ -106,10 +108,18 @@ def watch(home: Path, number: int, cloud: str, as_json: bool) -> None:
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("task {task.fields[number]}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    columns = (
+        TextColumn("task {task.fields[number]}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
     with Progress(*columns) as progress:
         bar = progress.add_task("", total=task.policy.rounds, number=number)
-        for row in _rounds(home, number, cloud, task.policy.rounds, lambda s: progress.update(bar, description=describe_wait(s))):
+        for row in _rounds(
+            home, number, cloud, task.policy.rounds, lambda s: progress.update(bar, description=describe_wait(s))
+        ):
             progress.update(bar, completed=row["round"], description=f"accuracy {row['accuracy']:.4f}")
 
 

@@ -436,6 +436,12 @@ def test_both_ledgers_accept_the_whole_life_of_a_node(stage: Stage) -> None:
     assert stage.succeed(calls.Withdraw(2), OWN, seconds=600) == ["Withdrawn", "Transfer"]
 
 
+def test_both_ledgers_leave_admission_to_a_registrar_where_the_least_stake_is_zero(stage: Stage) -> None:
+    stage.succeed(join()(stage), ODD)
+    assert stage.succeed(calls.Stake(3, 100), OWN) == ["Staked", "Transfer"]
+    assert stage.succeed(calls.Admit(3), REG) == ["StatusChanged"]
+
+
 # ---------------------------------------------------------------------------------------------------------------- walk
 
 people = st.sampled_from(PEOPLE)

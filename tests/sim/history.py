@@ -247,7 +247,9 @@ class History:
         settlement = self.settled(number, settling.settle(DOMAIN.context, self.policy, opening, self.received(number)))
         header, blob = settling.finish(settlement, encode_metrics({"accuracy": 0.5, "loss": 0.5}))
         manifest = self.manifest(number, decode_manifest(blob))
-        header = self.header(number, msgspec.structs.replace(header, manifest=self.store.put(encode_manifest(manifest))))
+        header = self.header(
+            number, msgspec.structs.replace(header, manifest=self.store.put(encode_manifest(manifest)))
+        )
         self.store.put(settlement.model_blob)
         self.anchor(number, header)
         self.model, self.rewards = settlement.model, dict(manifest.rewards)

@@ -319,7 +319,9 @@ def test_a_model_that_is_one_bit_off_is_named() -> None:
 
     report = audited(Nudged().run())
     assert report.verdict is Verdict.INVALID
-    assert [(f.subject, f.round) for f in report.findings] == [("model", 2)]  # round 3 follows rightly from what is anchored
+    assert [(f.subject, f.round) for f in report.findings] == [
+        ("model", 2)
+    ]  # round 3 follows rightly from what is anchored
     assert report.first is not None
     named(report.first, "model", 2, "the anchor transaction")
 
@@ -412,7 +414,9 @@ def test_a_rule_that_was_not_followed_is_named_by_the_weights_it_gave() -> None:
 def test_a_device_weighed_in_that_the_rule_leaves_out_is_named() -> None:
     class Weighs(LyingCloud):
         def lie(self, edges: list[ManifestEdge]) -> list[ManifestEdge]:
-            rows = [msgspec.structs.replace(row, weight=7) if at == 0 else row for at, row in enumerate(edges[0].updates)]
+            rows = [
+                msgspec.structs.replace(row, weight=7) if at == 0 else row for at, row in enumerate(edges[0].updates)
+            ]
             edges[0] = msgspec.structs.replace(edges[0], updates=tuple(rows))
             return edges
 
@@ -445,7 +449,12 @@ def test_a_padded_reward_names_who_got_it(node: int) -> None:
     report = audited(padded(2, node)().run())
     assert report.verdict is Verdict.INVALID
     assert report.first is not None
-    named(report.first, f"reward of end-{node} (node {node})" if node < 8 else "reward of node 8", 2, "the anchor transaction")
+    named(
+        report.first,
+        f"reward of end-{node} (node {node})" if node < 8 else "reward of node 8",
+        2,
+        "the anchor transaction",
+    )
     assert len(report.findings) == 1  # round 3 pays rightly on top of what is anchored
 
 
@@ -629,4 +638,6 @@ def test_a_task_that_the_record_does_not_hold_is_not_valid() -> None:
 
 def test_the_roster_root_is_the_ledgers() -> None:
     history = History().run()
-    assert history.headers[0].roster == roots.roster_root(history.record.index.roster(history.manifests[0].roster_block))
+    assert history.headers[0].roster == roots.roster_root(
+        history.record.index.roster(history.manifests[0].roster_block)
+    )

@@ -18,7 +18,10 @@ from middleware.wire.commitment import Context
 PARAMETERS = 600
 OPERATOR = AccountKey(bytes(range(1, 33)))
 CHAIN_ID = 31337
-ADDRESSES = {name: bytes([number]) * 20 for number, name in enumerate(("Authority", "Credit", "Registry", "Ledger", "Rewards"), start=1)}
+ADDRESSES = {
+    name: bytes([number]) * 20
+    for number, name in enumerate(("Authority", "Credit", "Registry", "Ledger", "Rewards"), start=1)
+}
 
 
 def specification() -> Specification:
@@ -37,7 +40,9 @@ def towards(target: Floats, liars: int) -> object:
     return learned
 
 
-async def play(policy: Policy, devices: int, liars: int, rounds: int, edges: int = 4) -> tuple[Simulation, list[dict[int, int]], Floats]:
+async def play(
+    policy: Policy, devices: int, liars: int, rounds: int, edges: int = 4
+) -> tuple[Simulation, list[dict[int, int]], Floats]:
     ledger = MemoryLedger(specification)
     target = np.linspace(-1, 1, PARAMETERS, dtype=np.float32)
     context = Context(CHAIN_ID, ADDRESSES["Ledger"])
@@ -93,4 +98,11 @@ def test_a_policy_that_cannot_hold_is_refused_with_its_reason() -> None:
     with pytest.raises(ConfigurationError, match="needs at least 7 updates, but min_updates is 5"):
         policy("multi-krum", 2, 5)
     with pytest.raises(ConfigurationError, match="use --arrangement flat"):
-        Policy(workload="digits", model="mlp:1", parameters=1, arrangement="two-level", rule=Rule("median", 0), min_updates=1)
+        Policy(
+            workload="digits",
+            model="mlp:1",
+            parameters=1,
+            arrangement="two-level",
+            rule=Rule("median", 0),
+            min_updates=1,
+        )

@@ -34,7 +34,20 @@ def test_the_default_model_has_its_known_size() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "mlp", "mlp:", "mlp:64", "mlp:64-1", "mlp:64-0-10", "mlp:8x8-10", "mlp:a-b", "cnn1d:128x6-6", "cnn3d:1x1-2-2", "mlp:-64-10"]
+    "name",
+    [
+        "",
+        "mlp",
+        "mlp:",
+        "mlp:64",
+        "mlp:64-1",
+        "mlp:64-0-10",
+        "mlp:8x8-10",
+        "mlp:a-b",
+        "cnn1d:128x6-6",
+        "cnn3d:1x1-2-2",
+        "mlp:-64-10",
+    ],
 )
 def test_a_name_that_is_no_model_says_how_to_write_one(name: str) -> None:
     with pytest.raises(ConfigurationError, match="model"):
@@ -42,7 +55,15 @@ def test_a_name_that_is_no_model_says_how_to_write_one(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "shape"), [("mlp:63-10", (64,)), ("mlp:64-9", (64,)), ("cnn1d", (64,)), ("resnet", (64,)), ("auto", (1, 2, 3, 4)), ("cnn1d:64x2-4-10", (64, 3))]
+    ("name", "shape"),
+    [
+        ("mlp:63-10", (64,)),
+        ("mlp:64-9", (64,)),
+        ("cnn1d", (64,)),
+        ("resnet", (64,)),
+        ("auto", (1, 2, 3, 4)),
+        ("cnn1d:64x2-4-10", (64, 3)),
+    ],
 )
 def test_a_model_that_does_not_fit_the_samples_is_refused(name: str, shape: tuple[int, ...]) -> None:
     with pytest.raises(ConfigurationError):

@@ -123,8 +123,17 @@ def test_adding_one_update_after_the_other_is_the_weighted_sum() -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.integers(-(2**40), 2**40), st.integers(1, 2**20))
+@given(
+    st.integers(-(2**61), 2**61) | st.integers(-(2**53), 2**53) | st.integers(-(2**20), 2**20), st.integers(1, 2**36)
+)
 def test_division_rounds_to_nearest_and_halves_up(total_sum: int, total: int) -> None:
+    assert int(divide(np.array([total_sum]), total)[0]) == floor(Fraction(2 * total_sum + total, 2 * total))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(-(2**20), 2**20), st.integers(2, 2**31), st.integers(-2, 2))
+def test_division_is_exact_beside_every_half(whole: int, total: int, beside: int) -> None:
+    total_sum = whole * total - total // 2 + beside
     assert int(divide(np.array([total_sum]), total)[0]) == floor(Fraction(2 * total_sum + total, 2 * total))
 
 

@@ -65,7 +65,10 @@ def test_apply_is_one_float32_product_and_one_float32_sum_an_element() -> None:
         step = np.float32(np.float32(int(aggregate[index])) * np.float32(2.0**-13))
         assert moved[index] == np.float32(model[index] + step)
     assert moved.dtype == np.float32
-    parts = [grid.apply(model[start : start + 7919], aggregate[start : start + 7919], -13) for start in range(0, model.size, 7919)]
+    parts = [
+        grid.apply(model[start : start + 7919], aggregate[start : start + 7919], -13)
+        for start in range(0, model.size, 7919)
+    ]
     assert moved.tobytes() == np.concatenate(parts).tobytes()
 
 

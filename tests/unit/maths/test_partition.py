@@ -32,7 +32,10 @@ def skew(parts: list[np.ndarray]) -> float:
 
 
 def test_a_smaller_concentration_skews_the_labels_more() -> None:
-    skews = [skew(deal(split, LABELS, None, 8, np.random.default_rng(4))) for split in ("iid", "dirichlet:1", "dirichlet:0.1")]
+    skews = [
+        skew(deal(split, LABELS, None, 8, np.random.default_rng(4)))
+        for split in ("iid", "dirichlet:1", "dirichlet:0.1")
+    ]
     assert skews[0] < skews[1] < skews[2]
     assert skews[2] > 2 * skews[0]
 

@@ -59,7 +59,9 @@ def test_the_deadline_is_a_timer_and_names_who_is_missing() -> None:
 
 
 def test_who_missed_a_deadline_is_not_waited_for_until_it_asks_again() -> None:
-    state, _ = run(Parent(), (0, Opened(1, 1, THREE, 30.0)), (1, Arrived(1)), (1, Arrived(2)), (30, Rang()), (30, Settled()))
+    state, _ = run(
+        Parent(), (0, Opened(1, 1, THREE, 30.0)), (1, Arrived(1)), (1, Arrived(2)), (30, Rang()), (30, Settled())
+    )
     state, effects = run(state, (31, Opened(1, 2, THREE, 60.0)), (32, Arrived(1)), (33, Arrived(2)))
     assert effects[-1] == Close(frozenset()) and state.absent == {3}
     state, _ = run(state, (34, Settled()), (35, Asked(3)), (36, Opened(1, 3, THREE, 90.0)))
@@ -115,7 +117,12 @@ def test_every_phase_of_the_tables_can_be_left() -> None:
         assert phases == {phase for phase, _ in table}, "a phase without a way out"
 
 
-@given(st.lists(st.one_of(st.builds(Asked, st.integers(1, 3)), st.builds(Arrived, st.integers(1, 3)), st.just(Rang())), max_size=20))
+@given(
+    st.lists(
+        st.one_of(st.builds(Asked, st.integers(1, 3)), st.builds(Arrived, st.integers(1, 3)), st.just(Rang())),
+        max_size=20,
+    )
+)
 def test_a_round_closes_exactly_once(events: list[Event]) -> None:
     state, _ = run(Parent(), (0, Opened(1, 1, THREE, 10.0)))
     closes = 0
