@@ -47,6 +47,10 @@ class Node:
         self.blobs: Blobs = agent.blobs
         self.handlers: dict[int, Handler] = work.handlers
 
+    @property
+    def ready(self) -> bool:
+        return self.agent.id != 0
+
     def status(self) -> dict[str, object]:
         return status(self.agent, self.work)
 

@@ -77,9 +77,14 @@ class Device:
         await self._feed(Offered(message.task, message.round))
 
     async def _feed(self, event: Event) -> None:
-        self.state, effects = step_member(self.state, event, time.monotonic())
-        for effect in effects:
-            await self._perform(effect)
+        before = self.state
+        self.state, effects = step_member(before, event, time.monotonic())
+        try:
+            for effect in effects:
+                await self._perform(effect)
+        except (Unavailable, PeerFault, ConfigurationError):
+            self.state = before  # the event did not happen: the same offer will bring it again
+            raise
 
     async def _perform(self, effect: Effect) -> None:
         match effect:

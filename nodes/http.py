@@ -129,6 +129,11 @@ class Served(Protocol):
     blobs: Blobs
     handlers: dict[int, Handler]
 
+    @property
+    def ready(self) -> bool:
+        """Whether the node is active on the ledger."""
+        ...
+
     def status(self) -> dict[str, object]: ...
 
     async def proof(self, task: int, round: int, node: int) -> bytes | None: ...
@@ -185,6 +190,8 @@ class Routes:
 
     async def message(self, request: web.Request) -> web.Response:
         limits, meters = self.node.limits, self.node.meters
+        if not self.node.ready:
+            raise PeerFault("overloaded", "this node is still joining the ledger")
         offset = _number(request.query.get("offset", "0"))
         head = frame.parse_head(await _exactly(request, frame.HEAD_BYTES), limits)
         signed = receive(head, await _exactly(request, head.rest_bytes), limits)

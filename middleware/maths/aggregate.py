@@ -68,21 +68,13 @@ def weighted_sums(rows: Rows, weights: Sequence[int]) -> Sums:
 
 
 def divide(sums: Sums, total: int) -> Sums:
-    """The aggregate (d,): sums / total rounded to nearest, halves up, as floor((2 sums + total) / (2 total)).
-
-    Float64 gives the same floor, ten times as fast, while the numerator n is below 2**53: a quotient n / m below a whole
-    number is below it by at least 1 / m, more than half a unit in the last place of n / m, so it is not rounded up to it.
-    """
+    """The aggregate (d,): sums / total rounded to nearest, halves up, as floor((2 sums + total) / (2 total))."""
     if total <= 0:
         raise ValueError(f"nothing to divide by: the weights add up to {total}")
     quotients = np.empty_like(sums)
     for start in range(0, sums.size, BLOCK):
         part = slice(start, start + BLOCK)
-        numerators = 2 * sums[part] + total
-        if max(int(numerators.max()), -int(numerators.min())) < 1 << 53:
-            quotients[part] = np.floor(numerators / (2 * total))
-        else:
-            quotients[part] = numerators // (2 * total)
+        np.floor_divide(2 * sums[part] + total, 2 * total, out=quotients[part])
     return quotients
 
 

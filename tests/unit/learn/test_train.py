@@ -129,6 +129,7 @@ def test_a_workload_of_somebody_else_needs_only_the_protocol() -> None:
 
 
 @pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_training_on_a_gpu_learns_what_the_cpu_learns(share: Classification) -> None:
     model = genesis(POLICY)
     on_cpu, on_gpu = (train(share, POLICY, model, 1, 1, device).update for device in ("cpu", "cuda"))
