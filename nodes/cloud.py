@@ -270,10 +270,10 @@ class Cloud:
         agent, gathering = self.agent, self.gathering
         signed = expect(received, Update)
         leaf = signed.message.leaf
-        edge = require_active(gathering.roster, leaf.edge)
+        mine = gathering.desk(leaf.task)
+        edge = require_active(mine.roster, leaf.edge)
         if edge.parent != agent.id:
             raise PeerFault("wrong-parent", f"edge {leaf.edge} does not belong below this cloud")
-        mine = gathering.desk(leaf.task)
         known = agent.store.contribution(leaf.task, leaf.round, leaf.edge, leaf.node)
         if known is not None and known.frame == signed.stored():
             return b""

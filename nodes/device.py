@@ -59,7 +59,7 @@ class Device:
                 await self._take(offer)
             except (Unavailable, PeerFault, ConfigurationError) as error:
                 self.agent.state = f"no work: {error}"
-                LOG.info("%s", self.agent.state)
+                LOG.debug("%s", self.agent.state)
                 await asyncio.sleep(STEP_SECONDS)
                 continue
             place = (offer.message.task, offer.message.round)
@@ -180,7 +180,7 @@ class Device:
             try:
                 reply = await agent.parent.post(frame, body)
             except Unavailable as error:
-                LOG.info("update of round %d not taken yet: %s", round, error)
+                LOG.debug("update of round %d not taken yet: %s", round, error)
                 await asyncio.sleep(STEP_SECONDS)
             except PeerFault as fault:
                 LOG.warning("update of round %d refused: %s", round, fault)

@@ -81,7 +81,7 @@ class Edge:
             try:
                 offer = await self.agent.parent.poll(poll.frame())
             except (Unavailable, PeerFault) as error:
-                LOG.info("no offer: %s", error)
+                LOG.debug("no offer: %s", error)
                 await asyncio.sleep(STEP_SECONDS)
                 continue
             if offer is not None and (offer.message.task, offer.message.round) > place:
@@ -215,7 +215,7 @@ class Edge:
             try:
                 await self.agent.parent.post(item.frame, data)
             except Unavailable as error:
-                LOG.info("update of node %d not passed on yet: %s", item.node, error)
+                LOG.debug("update of node %d not passed on yet: %s", item.node, error)
                 await asyncio.sleep(STEP_SECONDS)
             except PeerFault as fault:
                 LOG.warning("the cloud refused the update of node %d: %s", item.node, fault)
@@ -287,7 +287,7 @@ class Edge:
             try:
                 reply = await agent.parent.post(frame, body)
             except Unavailable as error:
-                LOG.info("report of round %d not taken yet: %s", round, error)
+                LOG.debug("report of round %d not taken yet: %s", round, error)
                 await asyncio.sleep(STEP_SECONDS)
             except PeerFault as fault:
                 LOG.warning("the cloud refused the report of round %d: %s", round, fault)

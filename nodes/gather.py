@@ -109,6 +109,8 @@ class Gathering:
         """What `trust.access` needs to judge a message about `task`. Polls and contributions are numbered apart: an
         update that a crash held back is older than the poll that asked for its round again."""
         agent = self.agent
+        if contribution and self.offer is None:
+            raise PeerFault("overloaded", "this node has just started and has no round open yet")
         known = agent.index.tasks.get(task)
         return Desk(
             me=agent.id,

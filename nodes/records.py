@@ -26,6 +26,11 @@ from nodes.config import Settings, read_config
 
 REQUEST_SECONDS = 10.0
 _INTEGRITY_LINES = 3  # of SQLite's complaints that are shown
+UNREADABLE: Final = (
+    sqlite3.Error,
+    UnicodeError,
+    MemoryError,
+)  # SQLite's own words about a damaged file may be no UTF-8
 SEAL_SUFFIX = ".sha256"
 QUERIES: Final = {  # past the indexes: a row must be found where it lies
     "offer": "SELECT task, round, state, frame FROM offer NOT INDEXED",
@@ -122,7 +127,7 @@ def read_memory(database: Path, place: str, node: int, blobs: Path | None = None
             settled = _rows(connection, "settled", _settled, faults)
             wishes = _rows(connection, "outbox", _wish, faults, required=False)
             attempts = _rows(connection, "outbox_attempt", _attempt, faults, required=False)
-    except sqlite3.Error as error:
+    except UNREADABLE as error:
         return Memory(place, node, faults=(f"SQLite cannot read it: {error}",), altered=altered)
     return Memory(place, node, offers, contributions, outgoing, settled, wishes, attempts, tuple(faults), altered)
 
@@ -178,7 +183,7 @@ def _rows(
                 rows.append(make(*values))
             except (TypeError, ValueError) as error:
                 faults.append(f"table {table} has a damaged row: {error}")
-    except sqlite3.Error as error:
+    except UNREADABLE as error:
         faults.append(f"table {table} cannot be read: {error}")
     return tuple(rows)
 

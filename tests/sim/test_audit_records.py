@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import shutil
 import sqlite3
 from contextlib import closing
@@ -131,6 +132,18 @@ def test_a_database_that_is_not_as_its_node_left_it_is_named(home: Path) -> None
     free = data.rindex(b"\x00" * 64)
     path.write_bytes(data[:free] + b"\x01" + data[free + 1 :])
     assert_named(audited(home), "edge-2/state/node.db", "not as its node left it")
+
+
+def test_no_damage_to_a_database_raises(home: Path) -> None:
+    path, drawn = database(home, 2), random.Random(5)
+    path.with_name("node.db.sha256").unlink(missing_ok=True)
+    honest = path.read_bytes()
+    schema = [honest.index(b"CREATE TABLE") + at for at in range(0, 160, 2)]
+    for at in [*range(100), *schema, *(drawn.randrange(len(honest)) for _ in range(200))]:
+        path.write_bytes(honest[:at] + bytes([honest[at] ^ drawn.randrange(1, 256)]) + honest[at + 1 :])
+        read_memory(path, "here", 2)
+    path.write_bytes(honest[: len(honest) // 3])
+    assert read_memory(path, "here", 2).faults
 
 
 def test_reading_a_database_leaves_no_file_behind(home: Path) -> None:
