@@ -11,6 +11,8 @@ RUN := $(BIN)/python
 # -qq: errors only, so that each step is one line.
 PIP := $(RUN) -m pip --disable-pip-version-check -qq install --constraint constraints.txt
 TOOL := $(RUN) -m devnet.toolchain
+# Workers for the tests that share nothing; those with processes of their own run one after another.
+WORKERS := --numprocesses auto --maxprocesses 4
 STAMPS := .venv/stamps
 BENCHES := $(filter-out __init__ report,$(basename $(notdir $(wildcard devnet/bench/*.py))))
 Q ?=
@@ -58,11 +60,12 @@ demo: setup ## start everything, train with a liar, anchor, pay, audit; report i
 	@$(BIN)/drystone demo --out runs/demo
 
 test: setup ## the whole test suite
-	$(RUN) -m pytest -q
+	$(RUN) -m pytest -q $(WORKERS) -m "not system"
+	$(RUN) -m pytest -q -m system
 	$(TOOL) forge test --quiet
 
 quick: setup ## the fast tests, under a minute
-	$(RUN) -m pytest -q -m "not slow and not system" tests/unit tests/sim tests/docs tests/attacks
+	$(RUN) -m pytest -q $(WORKERS) -m "not slow and not system" tests/unit tests/sim tests/docs tests/attacks
 
 check: setup ## format, lint, types, layers, contracts
 	$(BIN)/ruff format --check .

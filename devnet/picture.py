@@ -27,6 +27,7 @@ def draw_accuracy(path: Path, report: dict[str, Any]) -> None:
         ylim=(0, 1.02),
         title=f"{rule}; lying: {liars}; caught: {', '.join(report['caught']) or 'nobody'}",
     )
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     figure.tight_layout()

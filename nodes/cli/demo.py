@@ -23,7 +23,7 @@ def run(out: Path, as_json: bool, **choices: Any) -> None:
     names = ("devices", "edges", "workload", "client_key", "split", "seed")
     shape = Shape(liars=liars, attack=attack, **{name: choices[name] for name in names})
     asked = Choices(
-        tolerate=max(1, liars), **{name: choices[name] for name in choices if name not in ("devices", "edges", "split")}
+        tolerate=liars, **{name: choices[name] for name in choices if name not in ("devices", "edges", "split")}
     )
     columns = (TextColumn("{task.description:<58}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
@@ -57,19 +57,16 @@ async def _interruptible(work: Any) -> dict[str, Any]:
 
 def show(report: dict[str, Any], out: Path) -> None:
     """One screen."""
-    from rich.columns import Columns
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
     policy, seconds, audit = report["policy"], report["seconds"], report["audit"]
-    left = Table("round", "accuracy", title="accuracy", title_justify="left")
-    for number, accuracy in enumerate(report["accuracy"], start=1):
-        left.add_row(str(number), f"{accuracy:.4f}" + ("  void" if number in report["void_rounds"] else ""))
-    right = Table(show_header=False, title="result", title_justify="left")
+    screen = Table(show_header=False)
     share = report["bytes_up_sent"] / max(1, report["bytes_up_dense"])
     gas = report["gas_per_round"]
     rows = [
+        ("accuracy by round", by_round(report["accuracy"], report["void_rounds"])),
         ("accuracy", f"{report['accuracy'][-1]:.4f}   central {report['central_accuracy']:.4f}"),
         (
             "rule",
@@ -81,19 +78,25 @@ def show(report: dict[str, Any], out: Path) -> None:
         ("transactions", f"{report['transactions_per_round']:g} a round"),
         ("gas", f"{gas[0]:,} first round, {sorted(gas)[len(gas) // 2]:,} median"),
         ("seconds", ", ".join(f"{name} {value:.2f}" for name, value in seconds.items())),
-        ("rewards", "\n".join(f"{name}: {amount:,}" for name, amount in report["rewards"].items()) or "none"),
+        ("rewards", ", ".join(f"{name} {amount:,}" for name, amount in report["rewards"].items()) or "none"),
         ("audit", f"{audit['valid']} valid, {audit['invalid']} invalid, {audit['unverifiable']} unverifiable"),
         ("verdict", verdict(audit)),
     ]
     for name, value in rows:
-        right.add_row(name, value)
-    console.print(Columns([left, right]))
+        screen.add_row(name, value)
+    console.print(screen)
     console.print(
         f"report {out / 'report.json'}, picture {out / 'accuracy.png'}, record {out / 'ledger.jsonl'}", highlight=False
     )
     console.print(
         f"check it yourself: drystone audit verify --log {out / 'ledger.jsonl'} --home {out / 'world'}", highlight=False
     )
+
+
+def by_round(accuracy: list[float], void: list[int]) -> str:
+    """Eight rounds a line; a void round is marked."""
+    shown = [f"{value:.3f}" + ("v" if number in void else "") for number, value in enumerate(accuracy, start=1)]
+    return "\n".join(" ".join(shown[start : start + 8]) for start in range(0, len(shown), 8))
 
 
 def verdict(audit: dict[str, int]) -> str:

@@ -16,7 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from ledger import calls
+from ledger import calls, events
 from ledger.calls import AnyCall
 from ledger.events import Event, decode_event, encode_event
 from ledger.spec import PAUSER, PUBLISHER, REGISTRAR, Specification
@@ -398,6 +398,7 @@ CASES: Final[dict[str, Any]] = {
     "mint past the cap": case(
         is_(calls.Mint(ODD, 10**27)), bytes.fromhex("a0" * 20), "ERC20ExceededCap", 10**27 + 1_000, 10**27
     ),
+    "mint past 256 bits": case(is_(calls.Mint(ODD, (1 << 256) - 1)), bytes.fromhex("a0" * 20), "Panic", 0x11),
     "mint for nobody": case(is_(calls.Mint(ZERO20, 1)), bytes.fromhex("a0" * 20), "ERC20InvalidReceiver", ZERO20),
     "approve nobody": case(is_(calls.Approve(ZERO20, 1)), OWN, "ERC20InvalidSpender", ZERO20),
     "grant without the role": case(is_(calls.GrantRole(1, ODD)), ODD, "AccessManagerUnauthorizedAccount", ODD, 0),
@@ -440,6 +441,48 @@ def test_both_ledgers_leave_admission_to_a_registrar_where_the_least_stake_is_ze
     stage.succeed(join()(stage), ODD)
     assert stage.succeed(calls.Stake(3, 100), OWN) == ["Staked", "Transfer"]
     assert stage.succeed(calls.Admit(3), REG) == ["StatusChanged"]
+
+
+def test_both_ledgers_keep_a_pool_from_paying_more_over_several_roots_than_it_holds(stage: Stage) -> None:
+    """Either root alone promises less than the pool; what was paid under the first counts against the second."""
+    before_claim(stage, funded=20)
+    assert stage.succeed(take()(stage), ODD) == ["Claimed", "Transfer"]
+    second = msgspec.structs.replace(SECOND, rewards_root=merkle.sum_root([(2, 15)]))
+    stage.succeed(calls.AnchorRound(second), CLOUD)
+    wish = calls.Claim(second, stage.world.now, 2, 15, 0, 1, (), ())
+    assert stage.act(wish, ODD, 100) == Step((), "PoolExceeded", (1, 25, 20))
+    stage.fund(5)
+    assert stage.succeed(wish, ODD) == ["Claimed", "Transfer"]
+
+
+def test_both_ledgers_bond_what_is_unstaked_in_parts_as_one_sum_from_the_last_part_on(stage: Stage) -> None:
+    stage.succeed(calls.Stake(2, 300), OWN)
+    stage.succeed(calls.Unstake(2, 100), OWN)
+    stage.succeed(calls.Unstake(2, 60), OWN)
+    until = stage.world.now + 600
+    assert stage.act(calls.Withdraw(2), OWN, 599) == Step((), "StillBonded", (until,))
+    step = stage.act(calls.Withdraw(2), OWN)
+    assert [decode_event(topics, data) for _, topics, data in step.logs] == [
+        events.Withdrawn(2, 160), events.Transfer(stage.evm.contracts["Registry"], OWN, 160),
+    ]  # fmt: skip
+
+
+def test_both_ledgers_never_admit_by_stake_where_the_least_is_nothing(stage: Stage) -> None:
+    stage.succeed(join(tier=1, parent=2, owner=OWN)(stage), OWN)
+    assert stage.succeed(calls.Stake(3, 400), OWN) == ["Staked", "Transfer"]
+
+
+def test_both_ledgers_give_stake_back_that_never_admitted(stage: Stage) -> None:
+    """An edge that a registrar admitted may hold less than the least, and take that back while it is active."""
+    stage.succeed(calls.Admit(2), REG)
+    stage.succeed(calls.Stake(2, 50), OWN)
+    assert stage.succeed(calls.Unstake(2, 20), OWN) == ["Unbonding"]
+
+
+def test_both_ledgers_forget_a_proposed_account_once_it_is_accepted(stage: Stage) -> None:
+    stage.succeed(calls.ProposeAccount(2, ODD), OWN)
+    stage.succeed(calls.AcceptAccount(2), ODD)
+    assert stage.act(calls.AcceptAccount(2), ODD) == Step((), "NotOwner", (ODD,))
 
 
 # ---------------------------------------------------------------------------------------------------------------- walk
@@ -569,6 +612,16 @@ class Walk(RuleBasedStateMachine):
     def claim_rewards(self, wait: int, index: int, flaw: dict[str, int]) -> None:
         for made, at in self.anchored[-1:]:
             self.both(claim(made, **{"anchored_at": at, "index": index, **flaw}), ODD, wait)
+
+    @rule(index=st.integers(0, 2))
+    def go_from_header_to_reward(self, index: int) -> None:
+        known = self.chain.task(1)
+        made = header(1, known.head + 1, known.last_header, known.last_model)
+        if self.both(calls.AnchorRound(made), self.chain.node(known.cloud).account, 1).error == "":
+            self.anchored.append((made, self.evm.now))
+            self.both(calls.Mint(OWN, 60), self.evm.admin, 1)
+            self.both(calls.Fund(1, 60), OWN, 1)
+            self.both(claim(made, self.anchored[-1][1], index), ODD, 100)
 
     @invariant()
     def remember_the_same(self) -> None:
