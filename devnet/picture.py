@@ -12,6 +12,7 @@ def draw_accuracy(path: Path, report: dict[str, Any]) -> None:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    from matplotlib.ticker import MaxNLocator
 
     rounds = range(1, len(report["accuracy"]) + 1)
     figure, axes = pyplot.subplots(figsize=(8, 4.5), dpi=120)
@@ -27,7 +28,7 @@ def draw_accuracy(path: Path, report: dict[str, Any]) -> None:
         ylim=(0, 1.02),
         title=f"{rule}; lying: {liars}; caught: {', '.join(report['caught']) or 'nobody'}",
     )
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     figure.tight_layout()

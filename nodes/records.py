@@ -32,6 +32,7 @@ UNREADABLE: Final = (
     MemoryError,
 )  # SQLite's own words about a damaged file may be no UTF-8
 SEAL_SUFFIX = ".sha256"
+NOTED = "it is not as its node left it"
 QUERIES: Final = {  # past the indexes: a row must be found where it lies
     "offer": "SELECT task, round, state, frame FROM offer NOT INDEXED",
     "contribution": "SELECT task, round, child, node, place, frame, body, reply, refused FROM contribution NOT INDEXED",
@@ -160,7 +161,7 @@ def _unsealed(database: Path) -> list[str]:
     with database.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     noted = seal.read_bytes()[:80].decode("ascii", "replace").strip()
-    return [] if noted == digest else ["it is not as its node left it: the SHA-256 noted beside it is another"]
+    return [] if noted == digest else [f"{NOTED}: the SHA-256 noted beside it is another"]
 
 
 def _integrity(connection: sqlite3.Connection) -> list[str]:

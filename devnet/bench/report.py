@@ -87,3 +87,34 @@ def _print(name: str, bench: Bench) -> None:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+
+
+def page(folder: Path = FOLDER) -> str:
+    """Every benchmark's last table as one Markdown page."""
+    parts = [
+        "# Benchmarks\n",
+        "Written by `python -m devnet.bench.report` from what `make bench Q=NAME` measured last; a ratio is against a baseline in the same run.",
+        "Machines are noisy: read ratios and medians.\n",
+    ]
+    for path in sorted(folder.glob("*.json")):
+        bench = msgspec.json.decode(path.read_bytes(), type=Bench)
+        parts += [f"## {path.stem}\n", f"At {bench.commit}, on {bench.machine}.\n"]
+        parts += ["| what | value | unit | baseline | ratio | bar | ok |", "|---|---:|---|---:|---:|---|---|"]
+        for row in bench.rows:
+            met = "" if row.ok is None else ("yes" if row.ok else "**no**")
+            cells = (
+                row.what,
+                _number(row.value),
+                row.unit,
+                _number(row.baseline),
+                _number(row.ratio),
+                row.bar or "",
+                met,
+            )
+            parts.append("| " + " | ".join(cells) + " |")
+        parts.append("")
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    Path("docs/benchmarks.md").write_text(page())

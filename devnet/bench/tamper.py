@@ -10,6 +10,9 @@ that can rot: blobs of any node, the databases of the cloud and the edges, and t
     outside       VALID, and every row that the audit reads from the database is what it was: the byte was in free space,
                   or in a column that promises nothing
     missed        VALID, although something of the record changed
+
+A node that stops in order notes its database's SHA-256 beside it, which shows every flip in that file. So the table also
+says how many of those the audit would name without that note, from the rows themselves.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ from ledger.audit.memory import Memory, promised
 from ledger.audit.report import Report, summarise
 from middleware.errors import ConfigurationError, PeerFault
 from middleware.types import Verdict
-from nodes.records import nodes_below, read_memory, verify_home
+from nodes.records import NOTED, nodes_below, read_memory, verify_home
 
 FLIPS: Final = 300
 ROUNDS: Final = 20  # of the run that is made when there is none
@@ -55,6 +58,7 @@ class Flip(msgspec.Struct, frozen=True):
     offset: int
     outcome: str
     said: str
+    by_row: bool  # a database: named by a row or by SQLite, not only by the file's noted SHA-256
 
 
 def targets(run: Path) -> dict[str, list[Target]]:
@@ -88,7 +92,9 @@ def try_flip(run: Path, target: Target, offset: int, value: int) -> Flip:
         outcome = _outcome(report, target, honest, offset, unchanged=before is not None and before == _rows(target))
     finally:
         target.path.write_bytes(honest)
-    return Flip(target, offset, outcome, report.first.line() if report.first is not None else "")
+    said = report.first.line() if report.first is not None else ""
+    rows = [f for f in report.findings if f.subject.startswith(target.name) and NOTED not in f.what]
+    return Flip(target, offset, outcome, said, target.kind == "state" and bool(rows))
 
 
 def _outcome(report: Report, target: Target, honest: bytes, offset: int, unchanged: bool) -> str:
@@ -154,6 +160,11 @@ def rows(done: list[Flip], seconds: float) -> list[Row]:
             if mine[outcome]:
                 share = mine[outcome] / mine.total()
                 table.append(Row(f"  {kind}: {outcome}", mine[outcome], "flips", mine.total(), share))
+    state = [flip for flip in done if flip.target.kind == "state"]
+    by_row = sum(flip.by_row for flip in state)
+    table.append(
+        Row("  state: named without the noted SHA-256", by_row, "flips", len(state), by_row / max(1, len(state)))
+    )
     table.append(Row("one audit", seconds, "s"))
     return table
 
