@@ -93,8 +93,8 @@ def page(folder: Path = FOLDER) -> str:
     """Every benchmark's last table as one Markdown page."""
     parts = [
         "# Benchmarks\n",
-        "Written by `python -m devnet.bench.report` from what `make bench Q=NAME` measured last; a ratio is against a baseline in the same run.",
-        "Machines are noisy: read ratios and medians.\n",
+        "Written by `python -m devnet.bench.report` from what `make bench Q=NAME` measured last. A ratio is against a",
+        "baseline in the same run; machines are noisy, so read ratios and medians.\n",
     ]
     for path in sorted(folder.glob("*.json")):
         bench = msgspec.json.decode(path.read_bytes(), type=Bench)
