@@ -11,26 +11,31 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 
 import numpy as np
 
 from ledger.calls import Register
+from ledger.index import Index
 from middleware.errors import ConfigurationError, PeerFault, Unavailable
 from middleware.learn.train import train
 from middleware.learn.workload import Workload
 from middleware.maths import attack
+from middleware.protocol import inclusion
 from middleware.protocol import update as updates
 from middleware.protocol.machine import Answered, Effect, Event, Member, Offered, Send, Train, Trained, step_member
 from middleware.trust import roots
 from middleware.trust.access import Desk, judge_offer, judge_receipt
 from middleware.types import Policy
-from middleware.wire import tensors
+from middleware.wire import canonical, tensors
 from middleware.wire.message import Offer, Poll, ReceiptReply, Signed, Update, decode_stored, encode_metrics
 from nodes.agent import STEP_SECONDS, Agent, random_bytes
 from nodes.http import Handler
 from nodes.workloads import Workloads
 
 LOG = logging.getLogger("drystone")
+OWN_FAULT_SECONDS = 5.0  # between two tries at something that only the owner can mend
+ANCHOR_SECONDS = 10.0  # that the last header of an ended task may take to show on the ledger
 
 
 class Device:
@@ -41,6 +46,7 @@ class Device:
         self.workloads = workloads
         self.state = Member()
         self.offer: Signed[Offer] | None = None
+        self.proven = self.omitted = 0
         self.register: Callable[[Register], object] | None = None
         self.handlers: dict[int, Handler] = {}
 
@@ -57,10 +63,15 @@ class Device:
                 if offer is None:
                     continue
                 await self._take(offer)
-            except (Unavailable, PeerFault, ConfigurationError) as error:
+            except (Unavailable, PeerFault) as error:
                 self.agent.state = f"no work: {error}"
                 LOG.debug("%s", self.agent.state)
                 await asyncio.sleep(STEP_SECONDS)
+                continue
+            except ConfigurationError as error:
+                self.agent.state = f"cannot work: {error}"
+                LOG.error("%s", self.agent.state)
+                await asyncio.sleep(OWN_FAULT_SECONDS)
                 continue
             place = (offer.message.task, offer.message.round)
 
@@ -70,7 +81,8 @@ class Device:
         task = agent.task(message.task)
         judge_offer(Desk(agent.id, agent.domain, agent.index.roster(), limits=agent.limits), offer)
         if message.state != "open":
-            agent.state = f"task {message.task} is {message.state}"
+            await self._prove(message.task)
+            agent.state = f"task {message.task} is {message.state}, {self.proven} receipts proven, {self.omitted} not"
             return
         self.workloads.require(task.policy)
         self.offer = offer
@@ -197,13 +209,52 @@ class Device:
                 agent.state = f"has a receipt for round {round} of task {task}"
                 return
 
+    # --------------------------------------------------------------------------------------------------------- proving
+
+    async def _prove(self, task: int) -> None:
+        """When a task has ended: every receipt must lead to a header on the ledger, or the parent broke its promise."""
+        agent, store = self.agent, self.agent.store
+        for round, frame in store.receipts(task):
+            leaf = decode_stored(frame, Update).message.leaf
+            if not await agent.view.until(partial(_has_round, task, round), ANCHOR_SECONDS):
+                LOG.warning("round %d of task %d is not on the ledger: its receipt is kept", round, task)
+                continue
+            header = agent.index.anchored[task][round - 1].header
+            try:
+                proof = canonical.decode(await agent.parent.proof(task, round, agent.id), inclusion.Inclusion)
+                inclusion.verify(agent.context, header, proof)
+            except (Unavailable, PeerFault) as error:
+                self.omitted += 1
+                LOG.error(
+                    "the update of round %d is not in the anchored record, the receipt proves it was promised: %s",
+                    round,
+                    error,
+                )
+                continue
+            if proof.leaf != leaf:
+                self.omitted += 1
+                LOG.error("round %d of task %d holds another update under this node's name", round, task)
+                continue
+            self.proven += 1
+            store.put_proof(task, round, canonical.encode(proof))
+
     # ---------------------------------------------------------------------------------------------------------- status
 
     def waiting_for(self) -> tuple[str, list[str]]:
         return "", []
 
     def report(self) -> dict[str, object]:
-        return {"task": self.state.task, "round": self.state.round, "phase": self.state.phase.value}
+        return {
+            "task": self.state.task,
+            "round": self.state.round,
+            "phase": self.state.phase.value,
+            "proven": self.proven,
+            "omitted": self.omitted,
+        }
 
     async def proof(self, task: int, round: int, node: int) -> bytes | None:
         return None
+
+
+def _has_round(task: int, round: int, index: Index) -> bool:
+    return len(index.anchored.get(task, [])) >= round

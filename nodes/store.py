@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS contribution(task INTEGER, round INTEGER, child INTEG
     forwarded INTEGER NOT NULL DEFAULT 0, PRIMARY KEY(task, round, child, node));
 CREATE TABLE IF NOT EXISTS outgoing(task INTEGER, round INTEGER, frame BLOB NOT NULL, body BLOB NOT NULL,
     reply BLOB, answer TEXT NOT NULL DEFAULT '', PRIMARY KEY(task, round));
+CREATE TABLE IF NOT EXISTS proof(task INTEGER, round INTEGER, value BLOB NOT NULL, PRIMARY KEY(task, round));
 CREATE TABLE IF NOT EXISTS residual(task INTEGER PRIMARY KEY, value BLOB NOT NULL, refused BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS settled(task INTEGER, round INTEGER, header BLOB NOT NULL, manifest BLOB NOT NULL,
     summary BLOB NOT NULL, PRIMARY KEY(task, round));
@@ -208,6 +209,19 @@ class Store:
         self.connection.execute(
             "UPDATE outgoing SET reply = ?, answer = ? WHERE task = ? AND round = ?", (reply, answer, task, round)
         )
+
+    def receipts(self, task: int) -> list[tuple[int, bytes]]:
+        """(round, frame) of every own update that has a receipt and no inclusion proof yet."""
+        rows = self.connection.execute(
+            "SELECT round, frame FROM outgoing WHERE task = ?1 AND answer = 'receipt'"
+            " AND round NOT IN (SELECT round FROM proof WHERE task = ?1) ORDER BY round",
+            (task,),
+        )
+        return [(row[0], bytes(row[1])) for row in rows]
+
+    def put_proof(self, task: int, round: int, value: bytes) -> None:
+        """The canonical inclusion proof of this node's own update."""
+        self.connection.execute("INSERT OR REPLACE INTO proof VALUES (?, ?, ?)", (task, round, value))
 
     # --------------------------------------------------------------------------------------------------------- residual
 

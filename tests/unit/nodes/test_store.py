@@ -91,3 +91,13 @@ def test_a_file_that_is_no_database_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "node.db").write_bytes(b"not a database, but long enough to look at" * 40)
     with pytest.raises(ConfigurationError, match="not a usable node database"):
         Store(tmp_path)
+
+
+def test_a_receipt_is_asked_after_until_its_proof_is_kept(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for round in (1, 2, 3):
+        store.put_outgoing(1, round, b"frame", bytes(32))
+        store.answer_outgoing(1, round, b"reply", "receipt" if round != 2 else "wrong-round")
+    assert [round for round, _ in store.receipts(1)] == [1, 3]
+    store.put_proof(1, 1, b"proof")
+    assert store.receipts(1) == [(3, b"frame")]
