@@ -127,7 +127,7 @@ class Chain:
     def command(self) -> list[str]:
         command = [
             str(anvil()), "--silent", "--host", "127.0.0.1", "--port", str(self.port), "--chain-id", str(CHAIN_ID),
-            "--state", str(self.state.file), "--state-interval", str(STATE_SECONDS), "--preserve-historical-states",
+            "--state", str(self.state.file), "--state-interval", str(STATE_SECONDS),
         ]  # fmt: skip
         return [*command, "--block-time", str(self.block_time)] if self.block_time else command
 

@@ -141,10 +141,7 @@ class Fleet:
     def run(self, name: str) -> None:
         """Start one node's process (again)."""
         config = str(self.folder(name) / "node.toml")
-        environment = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # eleven processes share these cores
-        self.processes.start(
-            name, [sys.executable, "-m", "nodes.cli.main", "node", "run", "--config", config], environment
-        )
+        self.processes.start(name, [sys.executable, "-m", "nodes.cli.main", "node", "run", "--config", config])
 
     def kill(self, name: str) -> None:
         """kill -9 one process, the chain's too."""

@@ -103,7 +103,8 @@ def read_config(path: Path) -> Settings:
 def write_config(path: Path, config: NodeConfig) -> None:
     """The inverse of `read_config`, without the settings that are at their default."""
     tree = msgspec.to_builtins(config)
-    defaults = msgspec.to_builtins(NodeConfig("x", "cloud", listen=":0"))
+    defaults = msgspec.to_builtins(NodeConfig("-", "edge", listen=":", parent="http://"))
+    defaults |= {"listen": "", "parent": ""}
     lines = [
         f"{key} = {_toml(value)}" for key, value in tree.items() if key in ("name", "tier") or value != defaults[key]
     ]

@@ -134,6 +134,7 @@ def main(config: Path, tier: str) -> None:
     settings = read_config(config)
     if tier and tier != settings.config.tier:
         raise ConfigurationError(f"{config} describes a node of tier {settings.config.tier}, not {tier}")
+    os.environ.setdefault("OMP_NUM_THREADS", str(settings.config.threads))  # read once, when torch is loaded
     logging.basicConfig(
         level=os.environ.get("DRYSTONE_LOG", "INFO"), stream=sys.stderr,
         format=f"%(asctime)s {settings.config.name} %(levelname)s %(message)s",
