@@ -36,7 +36,7 @@ class Limits(msgspec.Struct, frozen=True):
     requests_in_flight: int = 256  # requests served at once before 429
     requests_per_second: float = 200.0  # requests one sender may make, averaged
     requests_burst: int = 400  # requests one sender may make at once
-    uploads_in_flight: int = 64  # bodies being received at once before 429
+    uploads_in_flight: int = 4  # large bodies held in memory at once; further ones wait
 
 
 LIMITS: Final = Limits()

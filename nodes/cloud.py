@@ -25,7 +25,7 @@ from middleware.maths import aggregate
 from middleware.protocol import inclusion
 from middleware.protocol import settlement as settling
 from middleware.protocol import update as updates
-from middleware.protocol.machine import Parent, Phase, Settled
+from middleware.protocol.machine import Parent, Phase
 from middleware.protocol.settlement import Opening, Received, Reported, Settlement
 from middleware.trust import chunks, eip712, roots, seal
 from middleware.trust.access import (
@@ -168,9 +168,16 @@ class Cloud:
                 continue
             await self._open_round(task, head + 1)
             while self._head(task.id)[0] == head and agent.index.tasks[task.id].open:
-                await self.round_over.wait()
+                await self._over_or_stopped()
             head = self._head(task.id)[0]
         self._end(task, head)
+
+    async def _over_or_stopped(self) -> None:
+        """Wait for the round's end, but look now and then whether the task was ended on the ledger."""
+        try:
+            await asyncio.wait_for(self.round_over.wait(), STEP_SECONDS)
+        except TimeoutError:
+            return
 
     async def _ready(self, task: Task) -> bool:
         """A round opens once enough devices are active below active edges."""
@@ -446,7 +453,7 @@ class Cloud:
             )
             self.outbox.plan(AnchorRound(header))
         self.model = result.model
-        self.gathering.feed(Settled())
+        self.gathering.settled(task.id, opening.round)
         LOG.info("round %d settled: accuracy %.4f%s", opening.round, summary.accuracy, ", void" if result.void else "")
         self.round_over.set()
         self.pump.set()

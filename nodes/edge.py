@@ -18,7 +18,7 @@ from ledger.calls import Register
 from middleware.errors import PeerFault, Unavailable
 from middleware.maths import aggregate
 from middleware.protocol import update as updates
-from middleware.protocol.machine import Phase, Settled
+from middleware.protocol.machine import Phase
 from middleware.protocol.settlement import Sums
 from middleware.trust import chunks, roots, seal
 from middleware.trust.access import Desk, fingerprint, is_repeat, judge_offer, judge_receipt, judge_update
@@ -235,14 +235,16 @@ class Edge:
         if missing:
             LOG.info("round %d closed without nodes %s", state.round, sorted(missing))
         async with self.gathering.admission:
-            items = agent.store.contributions(state.task, state.round)
+            if (self.gathering.state.task, self.gathering.state.round) != (state.task, state.round):
+                return  # the next offer has come: nobody waits for this report
+            items, sums = agent.store.contributions(state.task, state.round), self.sums
         leaves = [decode_stored(item.frame, Update).message.leaf for item in items]
         sealed, aggregate_root = b"", ZERO32
         wrapped: tuple[Wrapped, ...] = ()
         total = sum(leaf.weight for leaf, item in zip(leaves, items, strict=True) if not item.refused)
         if policy.arrangement == "two-level" and total:
             sealed, wrapped, aggregate_root = await agent.work(
-                self.sums.nbytes, self._seal_sums, policy, state.task, state.round, self.sums
+                sums.nbytes, self._seal_sums, policy, state.task, state.round, sums
             )
         leaf = EdgeLeaf(
             state.task, state.round, agent.id, roots.edge_tree(agent.context, leaves).root, len(items), aggregate_root
@@ -262,7 +264,7 @@ class Edge:
         )  # fmt: skip
         agent.blobs.put(body, report.body_digest)
         agent.store.put_outgoing(state.task, state.round, agent.sign(report).stored(), report.body_digest)
-        self.gathering.feed(Settled())
+        self.gathering.settled(state.task, state.round)
         await self._report(state.task, state.round)
 
     def _seal_sums(self, policy: Policy, task: int, round: int, sums: Sums) -> tuple[bytes, tuple[Wrapped, ...], bytes]:

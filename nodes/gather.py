@@ -11,7 +11,19 @@ import logging
 from collections.abc import Callable, Coroutine
 
 from middleware.errors import PeerFault
-from middleware.protocol.machine import Alarm, Arrived, Asked, Close, Event, Opened, Parent, Phase, Rang, step_parent
+from middleware.protocol.machine import (
+    Alarm,
+    Arrived,
+    Asked,
+    Close,
+    Event,
+    Opened,
+    Parent,
+    Phase,
+    Rang,
+    Settled,
+    step_parent,
+)
 from middleware.protocol.update import body_limit
 from middleware.trust.access import Desk, TokenBucket, judge_poll, take
 from middleware.types import Node, Roster
@@ -102,6 +114,11 @@ class Gathering:
         """The child's contribution is durable; if the round closed meanwhile it still has its place."""
         if self.is_open and (self.state.task, self.state.round) == (task, round):
             self.feed(Arrived(child))
+
+    def settled(self, task: int, round: int) -> None:
+        """What the close asked for is done; nothing to tell if the next offer has come meanwhile."""
+        if self.state.phase is Phase.CLOSED and (self.state.task, self.state.round) == (task, round):
+            self.feed(Settled())
 
     # --------------------------------------------------------------------------------------------------------- judging
 

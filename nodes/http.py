@@ -33,6 +33,7 @@ from nodes.store import Blobs
 
 LOG = logging.getLogger("drystone")
 RETRY_SECONDS = 1
+HEADER_SECONDS = 10.0  # that a stranger's header may take: it holds a place among the requests in flight meanwhile
 READ_BUFFER_BYTES = 1 << 20
 
 
@@ -66,14 +67,25 @@ class Upload:
             self.routes.in_service += 1
 
     async def read(self, digest: bytes) -> bytearray:
-        """The whole body. PeerFault("mismatch") unless it has the announced length and SHA-256 `digest`."""
+        """The whole body. PeerFault: "mismatch" unless it has SHA-256 `digest`, "overloaded" when it stops early or takes longer
+        than `request_seconds`: a slow sender holds one place for that long and no more."""
+        try:
+            async with asyncio.timeout(self.routes.node.limits.request_seconds):
+                if self.length <= RESUMABLE_BYTES:
+                    return await self._read(digest)
+                async with self.routes.large:
+                    return await self._read(digest)
+        except TimeoutError as error:
+            raise PeerFault("overloaded", "the body did not arrive in time") from error
+
+    async def _read(self, digest: bytes) -> bytearray:
         data = bytearray(self.length)
         hasher = hashlib.sha256()
         filled = 0
         if self.offset:
             before = self.partial.take(digest)
             if before is None or len(before) != self.offset or self.offset > self.length:
-                raise PeerFault("mismatch", f"no {self.offset} bytes of that body are waiting here")
+                raise PeerFault("overloaded", f"no {self.offset} bytes of that body are waiting here: ask again")
             data[: self.offset] = before
             hasher.update(before)
             filled = self.offset
@@ -89,7 +101,7 @@ class Upload:
             raise
         if filled < self.length:
             self.partial.keep(digest, data[:filled])
-            raise PeerFault("mismatch", f"the body stopped at {filled} of {self.length} bytes")
+            raise PeerFault("overloaded", f"the body stopped at {filled} of {self.length} bytes: send the rest")
         if hasher.digest() != digest:
             raise PeerFault("mismatch", "the body is not the one that the header commits to")
         return data
@@ -156,7 +168,7 @@ class Routes:
     def __init__(self, node: Served) -> None:
         self.node = node
         self.partial = Partial()
-        self.large = asyncio.Semaphore(2)  # bodies above RESUMABLE_BYTES held in memory at once
+        self.large = asyncio.Semaphore(node.limits.uploads_in_flight)
         self.in_service = 0
 
     @web.middleware
@@ -193,18 +205,18 @@ class Routes:
         if not self.node.ready:
             raise PeerFault("overloaded", "this node is still joining the ledger")
         offset = _number(request.query.get("offset", "0"))
-        head = frame.parse_head(await _exactly(request, frame.HEAD_BYTES), limits)
-        signed = receive(head, await _exactly(request, head.rest_bytes), limits)
+        try:
+            async with asyncio.timeout(HEADER_SECONDS):
+                head = frame.parse_head(await _exactly(request, frame.HEAD_BYTES), limits)
+                signed = receive(head, await _exactly(request, head.rest_bytes), limits)
+        except TimeoutError as error:
+            raise PeerFault("malformed", f"the header did not arrive in {HEADER_SECONDS:g} s") from error
         handler = self.node.handlers.get(head.code)
         if handler is None:
             raise PeerFault("wrong-tier", f"this node takes no {type(signed.message).__name__}")
         upload = Upload(self, request, head.body_bytes, offset)
         with meters.seconds.time():
-            if head.body_bytes > RESUMABLE_BYTES:
-                async with self.large:
-                    answer = await handler(signed, upload)
-            else:
-                answer = await handler(signed, upload)
+            answer = await handler(signed, upload)
         meters.accepted.labels(type(signed.message).__name__).inc()
         meters.received.inc(frame.HEAD_BYTES + head.rest_bytes + head.body_bytes - offset)
         return web.Response(body=answer, content_type=FRAME_TYPE) if answer else web.Response(status=204)
