@@ -25,7 +25,6 @@ def run(
     with tempfile.TemporaryDirectory() as folder:
         choices = Choices(
             aggregator=aggregator, codec=codec, seed=seed, tolerate=liars if tolerate is None else tolerate,
-            min_updates=5,
         )  # fmt: skip
         report = asyncio.run(run_demo(Shape(liars=liars, seed=seed), choices, Path(folder), Progress()))
     print(
