@@ -188,10 +188,12 @@ class Device:
                 f"the body of this node's update of round {round} is gone from {agent.blobs.folder}"
             )
         agent.state = f"delivering round {round} of task {task}"
+        tried = b""
         while True:
             try:
-                reply = await agent.parent.post(frame, body)
+                reply = await agent.parent.post(frame, body, tried)
             except Unavailable as error:
+                tried = digest
                 LOG.debug("update of round %d not taken yet: %s", round, error)
                 await asyncio.sleep(STEP_SECONDS)
             except PeerFault as fault:

@@ -43,6 +43,7 @@ from middleware.wire.message import (
 from nodes.agent import STEP_SECONDS, Agent, random_bytes
 from nodes.gather import Gathering
 from nodes.http import Handler, Upload
+from nodes.link import Buffer
 from nodes.store import Contribution
 
 LOG = logging.getLogger("drystone")
@@ -170,7 +171,7 @@ class Edge:
             gathering.received[leaf.node] = fingerprint(signed)
             gathering.sequences[leaf.node] = leaf.sequence
         if policy.arrangement == "flat":
-            self._forward(item, bytes(body))
+            self._forward(item, body)
         gathering.arrived(leaf.task, leaf.round, leaf.node)
         return reply
 
@@ -200,21 +201,23 @@ class Edge:
 
     # ------------------------------------------------------------------------------------------------------- upwards
 
-    def _forward(self, item: Contribution, body: bytes = b"") -> None:
+    def _forward(self, item: Contribution, body: Buffer = b"") -> None:
         task = asyncio.get_running_loop().create_task(self._deliver(item, body))
         self.forwards[item.node] = task
         task.add_done_callback(lambda done: self.agent.fail(done.exception()) if not done.cancelled() else None)
 
-    async def _deliver(self, item: Contribution, body: bytes) -> None:
+    async def _deliver(self, item: Contribution, body: Buffer) -> None:
         """Pass one promised update on until the cloud has it, or says that it will not take it."""
         data = body or self.agent.blobs.get(item.body)
         if data is None:
             LOG.error("the body of node %d's update is gone; the round goes on without it", item.node)
             return
+        tried = b""
         while self._still(item.task, item.round):
             try:
-                await self.agent.parent.post(item.frame, data)
+                await self.agent.parent.post(item.frame, data, tried)
             except Unavailable as error:
+                tried = item.body
                 LOG.debug("update of node %d not passed on yet: %s", item.node, error)
                 await asyncio.sleep(STEP_SECONDS)
             except PeerFault as fault:
@@ -285,10 +288,12 @@ class Edge:
             return
         frame, digest, _, _ = stored
         body = agent.blobs.get(digest) or b""
+        tried = b""
         while self._still(task, round):
             try:
-                reply = await agent.parent.post(frame, body)
+                reply = await agent.parent.post(frame, body, tried)
             except Unavailable as error:
+                tried = digest
                 LOG.debug("report of round %d not taken yet: %s", round, error)
                 await asyncio.sleep(STEP_SECONDS)
             except PeerFault as fault:

@@ -19,6 +19,7 @@ from middleware.wire.message import Offer, Signed, decode_stored
 
 RESUMABLE_BYTES = 1 << 20  # bytes; smaller bodies are sent again whole
 SEND_BYTES = 1 << 20  # bytes handed to the socket at once
+Buffer = bytes | bytearray
 FRAME_TYPE = "application/vnd.drystone.frame"
 
 
@@ -37,11 +38,14 @@ class Link:
         self.session = session
         self.limits = limits
 
-    async def post(self, frame: bytes, body: bytes | memoryview = b"") -> bytes:
-        """Deliver one message; returns the answer's bytes (empty for 204)."""
+    async def post(self, frame: bytes, body: Buffer = b"", digest: bytes = b"") -> bytes:
+        """Deliver one message; returns the answer's bytes (empty for 204).
+
+        With the body's `digest` a large body goes on where an earlier try broke off: give it on every try but the first.
+        """
         offset = 0
-        if len(body) > RESUMABLE_BYTES:
-            offset = await self._received(hashlib.sha256(body).hexdigest())
+        if digest and len(body) > RESUMABLE_BYTES:
+            offset = await self._received(digest.hex())
 
         async def content() -> AsyncIterator[bytes | memoryview]:
             yield frame
@@ -50,9 +54,7 @@ class Link:
                 yield view[start : start + SEND_BYTES]
 
         length = str(len(frame) + len(body) - offset)
-        data: bytes | AsyncIterator[bytes | memoryview] = (
-            content() if len(body) > RESUMABLE_BYTES else frame + bytes(body)
-        )
+        data: bytes | AsyncIterator[bytes | memoryview] = content() if len(body) > RESUMABLE_BYTES else frame + body
         headers = {"Content-Type": FRAME_TYPE, "Content-Length": length}
         return await self._request("POST", f"/v1/message?offset={offset}", data=data, headers=headers)
 

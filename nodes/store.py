@@ -2,7 +2,9 @@
 
 Rows hold the bytes that were signed or received, never a re-encoding, so that what the store returns is what a
 signature covers. Everything that is promised (a receipt, a root, an update) is committed here before it is sent.
-A blob is written to a temporary name, flushed and renamed, so a name is either absent or whole.
+A blob is written under a temporary name and renamed, so a name is either absent or whole. Rows are synced to the disk and
+blobs are left to the operating system: no kill of the process loses either, a power cut may lose the last blobs, and then
+their digests say so.
 """
 
 from __future__ import annotations
