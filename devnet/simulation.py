@@ -11,7 +11,10 @@ from collections.abc import Callable
 import numpy as np
 
 from ledger.calls import Admit, AnchorRound, CreateTask, Register
+from ledger.deploy import PUBLISHER, REGISTRAR
 from ledger.index import Index
+from ledger.memory import MemoryLedger
+from ledger.spec import Specification
 from middleware.errors import PeerFault
 from middleware.ports import Ledger, Outcome
 from middleware.protocol import settlement as settling
@@ -28,7 +31,22 @@ from middleware.wire.policy import encode_policy, policy_hash
 
 FAR_DEADLINE = 1 << 40  # seconds: registrations of a simulation do not expire
 
+CHAIN_ID = 31337
+CONTRACTS = ("Authority", "Credit", "Registry", "Ledger", "Rewards")
+
 Learned = Callable[[int, int, Floats], Floats]  # (device number from 0, round, model) -> update
+
+
+def in_memory(operator: AccountKey) -> tuple[MemoryLedger, Context, bytes]:
+    """(ledger, where signatures mean something, the Registry's address): the contracts' specification as `deploy` leaves it."""
+    addresses = {name: bytes([number]) * 20 for number, name in enumerate(CONTRACTS, start=1)}
+
+    def deployed() -> Specification:
+        made = Specification(CHAIN_ID, addresses, operator.address)
+        made.roles |= {(REGISTRAR, operator.address), (PUBLISHER, operator.address)}
+        return made
+
+    return MemoryLedger(deployed), Context(CHAIN_ID, addresses["Ledger"]), addresses["Registry"]
 
 
 class Simulation:

@@ -5,30 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from devnet.simulation import Simulation
-from ledger.deploy import PUBLISHER, REGISTRAR
-from ledger.memory import MemoryLedger
-from ledger.spec import Specification
+from devnet.simulation import Simulation, in_memory
 from middleware.errors import ConfigurationError
 from middleware.protocol.update import Floats
 from middleware.trust.keys import AccountKey
 from middleware.types import CodecSpec, Grid, Policy, Rule
-from middleware.wire.commitment import Context
 
 PARAMETERS = 600
 OPERATOR = AccountKey(bytes(range(1, 33)))
-CHAIN_ID = 31337
-ADDRESSES = {
-    name: bytes([number]) * 20
-    for number, name in enumerate(("Authority", "Credit", "Registry", "Ledger", "Rewards"), start=1)
-}
-
-
-def specification() -> Specification:
-    """The contracts as `deploy` leaves them: the operator is registrar and publisher."""
-    made = Specification(CHAIN_ID, ADDRESSES, OPERATOR.address)
-    made.roles |= {(REGISTRAR, OPERATOR.address), (PUBLISHER, OPERATOR.address)}
-    return made
 
 
 def towards(target: Floats, liars: int) -> object:
@@ -43,10 +27,9 @@ def towards(target: Floats, liars: int) -> object:
 async def play(
     policy: Policy, devices: int, liars: int, rounds: int, edges: int = 4
 ) -> tuple[Simulation, list[dict[int, int]], Floats]:
-    ledger = MemoryLedger(specification)
+    ledger, context, registry = in_memory(OPERATOR)
     target = np.linspace(-1, 1, PARAMETERS, dtype=np.float32)
-    context = Context(CHAIN_ID, ADDRESSES["Ledger"])
-    world = Simulation(ledger, context, ADDRESSES["Registry"], OPERATOR, policy, towards(target, liars), devices, edges)  # type: ignore[arg-type]
+    world = Simulation(ledger, context, registry, OPERATOR, policy, towards(target, liars), devices, edges)  # type: ignore[arg-type]
     await world.join()
     weights = [(await world.play())[0].weights for _ in range(rounds)]
     return world, weights, target
