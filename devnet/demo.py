@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import msgspec
@@ -27,6 +27,9 @@ from middleware.errors import ConfigurationError, Unavailable
 from middleware.types import Policy
 from nodes.cloud import Summary
 from nodes.operator import Choices, Operator, policy_of, read_blob
+
+if TYPE_CHECKING:
+    from middleware.learn.workload import Classification
 
 ROUND_SECONDS = 120.0  # a round is given up for dead after that long without news
 FINAL_SECONDS = 60.0
@@ -59,6 +62,7 @@ async def run_demo(
 ) -> dict[str, Any]:
     """Run it all; returns the report. `faults(fleet)` may be a coroutine function that injects failures meanwhile."""
     policy = policy_of(choices)
+    await asyncio.to_thread(pooled_data, shape, policy)  # a deal that cannot be made is refused before anything starts
     world = out / "world"
     if world.exists():
         shutil.rmtree(world)
@@ -230,18 +234,23 @@ def clip(intervals: Iterable[tuple[float, float]], low: float, high: float) -> l
     return [(max(start, low), min(stop, high)) for start, stop in intervals if stop > low and start < high]
 
 
-def central_curve(shape: Shape, policy: Policy, rounds: list[Summary], fleet: Fleet) -> list[float]:
-    """The central run: the honest devices' data pooled, as many gradient steps a round as a device took on average."""
-    from middleware.learn.train import central
+def pooled_data(shape: Shape, policy: Policy) -> Classification:
+    """The honest devices' data in one place, dealt as the devices deal it."""
     from middleware.learn.workload import load_pooled
 
     honest = list(range(shape.liars, shape.devices)) or list(range(shape.devices))
-    pooled = load_pooled(
+    return load_pooled(
         shape.workload, policy.model, client_key=shape.client_key, indices=honest, of=shape.devices, split=shape.split,
         seed=shape.seed,
     )  # fmt: skip
+
+
+def central_curve(shape: Shape, policy: Policy, rounds: list[Summary], fleet: Fleet) -> list[float]:
+    """The central run: the honest devices' data pooled, as many gradient steps a round as a device took on average."""
+    from middleware.learn.train import central
+
     steps = [round(sum(row.steps.values()) / max(1, len(row.steps))) for row in rounds]
-    return central(pooled, policy, steps)
+    return central(pooled_data(shape, policy), policy, steps)
 
 
 def verify_run(out: Path, fleet: Fleet) -> dict[str, int]:

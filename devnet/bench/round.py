@@ -27,6 +27,7 @@ from devnet.bench.report import Row, write
 from devnet.chain import free_port
 from devnet.demo import Progress, run_demo
 from devnet.fleet import Fleet, Shape
+from middleware.maths.partition import MINIMUM
 from nodes.operator import Choices
 
 DEVICES = 8
@@ -54,9 +55,9 @@ def small() -> list[Row]:
 
 
 def large_table(path: Path) -> None:
-    """Five samples a device: training is one small step, so that a round is nearly all transport."""
+    """As few samples as a device may have: training is one step, so that a round is nearly all transport."""
     generator = np.random.default_rng(0)
-    count = 5 * DEVICES
+    count = MINIMUM * DEVICES
     features = generator.standard_normal((count + 10, 64)).astype(np.float32)
     test = np.arange(count + 10) >= count
     np.savez(path, X=features, y=np.arange(count + 10) % 10, test=test.astype(np.int8))
