@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import shutil
+import secrets
 import signal
 import socket
 import threading
@@ -31,6 +32,7 @@ from middleware.errors import ConfigurationError, Unavailable
 from middleware.trust.keys import AccountKey, KeyFile, NetworkKey
 
 CHAIN_ID: Final = 31337
+PORTS: Final = range(20_000, 32_000)
 START_SECONDS: Final = 20.0
 CALL_SECONDS: Final = 10.0
 LOOK_SECONDS: Final = 0.02  # between two looks whether the chain answers
@@ -46,9 +48,16 @@ def operator_key() -> KeyFile:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A free port of 127.0.0.1 below the range from which the system takes the ports of outgoing connections: a port from that
+    range can be taken by a neighbour's retry while its owner is being restarted."""
+    for port in secrets.SystemRandom().sample(PORTS, len(PORTS)):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise Unavailable(f"no free port from {PORTS.start} to {PORTS.stop - 1}: close some programs")
 
 
 def _require_free(port: int) -> None:

@@ -71,7 +71,7 @@ async def run_demo(
         await fleet.start(progress.step)
         disturb = asyncio.ensure_future(faults(fleet)) if faults is not None else None
         async with fleet.ledger() as ledger:
-            run = Run(fleet, ledger, policy, progress)
+            run = Run(fleet, ledger, policy, progress, disturb)
             await run.train()
             if disturb is not None:
                 disturb.cancel()
@@ -90,8 +90,15 @@ async def run_demo(
 class Run:
     """One task on a running fleet."""
 
-    def __init__(self, fleet: Fleet, ledger: EvmLedger, policy: Policy, progress: Progress) -> None:
-        self.fleet, self.policy, self.progress = fleet, policy, progress
+    def __init__(
+        self,
+        fleet: Fleet,
+        ledger: EvmLedger,
+        policy: Policy,
+        progress: Progress,
+        disturb: asyncio.Future[Any] | None = None,
+    ) -> None:
+        self.fleet, self.policy, self.progress, self.disturb = fleet, policy, progress, disturb
         self.ledger = ledger
         self.operator = Operator(ledger, operator_key().account)
         self.summaries: list[Summary] = []
@@ -125,11 +132,20 @@ class Run:
                 self.summaries.append(msgspec.convert(row, Summary, strict=False))
                 self.progress.round(len(self.summaries), self.policy.rounds, self.summaries[-1].accuracy)
                 news = time.monotonic()
+            self._require_running()
             if time.monotonic() - news > ROUND_SECONDS + self.policy.round_seconds:
                 said = status.get("waiting_for") if status else "nothing"
                 raise Unavailable(f"no round for {time.monotonic() - news:.0f} s; the cloud says: {said}")
             if len(self.summaries) < self.policy.rounds:
                 await asyncio.sleep(LOOK_SECONDS)
+
+    def _require_running(self) -> None:
+        """Say at once which process ended by itself, and how its log ends; a failed fault injection is an error too."""
+        if self.disturb is None:
+            self.fleet.processes.require_running()
+        elif self.disturb.done() and not self.disturb.cancelled():
+            self.disturb.result()
+            self.fleet.processes.require_running()
 
     async def _status(self, session: aiohttp.ClientSession) -> dict[str, Any] | None:
         """The cloud's status, or None while it is down."""
