@@ -30,7 +30,7 @@ from ledger.events import (
 )
 from middleware.errors import OurFault, PeerFault
 from middleware.ports import Batch, Cursor, Head
-from middleware.types import Header, Node, Roster, Status, Task, Tier
+from middleware.types import Header, Node, Roster, Seen, Status, Task, Tier
 from middleware.wire.commitment import unpack_name
 from middleware.wire.policy import decode_policy
 
@@ -106,6 +106,18 @@ class Index:
         history = self._histories.get(number, [])
         place = bisect_right(history, block, key=lambda change: change[0])
         return history[place - 1][1] if place else None
+
+    def witness(self, block: int) -> Seen:
+        """The newest block at or before `block` that holds an entry; zeros if there is none."""
+        place = bisect_right(self.entries, block, key=lambda entry: entry.position.block)
+        if place == 0:
+            return Seen()
+        last = self.entries[place - 1].position
+        return Seen(last.block, last.block_hash)
+
+    def holds(self, seen: Seen) -> bool:
+        """Whether the record has an entry in this very block."""
+        return self.witness(seen.block) == seen
 
     # ---------------------------------------------------------------------------------------------------------- folding
 

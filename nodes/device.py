@@ -77,9 +77,12 @@ class Device:
 
     async def _take(self, offer: Signed[Offer]) -> None:
         agent, message = self.agent, offer.message
-        await agent.view.until(lambda index: message.task in index.tasks, 2.0)
+        await agent.view.until(
+            lambda index: message.task in index.tasks and index.head_block >= message.seen.block, 2.0
+        )
         task = agent.task(message.task)
         judge_offer(Desk(agent.id, agent.domain, agent.index.roster(), limits=agent.limits), offer)
+        agent.require_same_past(message.seen)
         if message.state != "open":
             await self._prove(message.task)
             agent.state = f"task {message.task} is {message.state}, {self.proven} receipts proven, {self.omitted} not"
@@ -168,7 +171,14 @@ class Device:
             random_bytes,
         )
         message = Update(
-            agent.id, sequence, composed.leaf, composed.wrapped, metrics, composed.leaf.ciphertext, len(composed.body)
+            agent.id,
+            sequence,
+            composed.leaf,
+            composed.wrapped,
+            metrics,
+            composed.leaf.ciphertext,
+            len(composed.body),
+            offer.seen,
         )
         return composed, agent.sign(message)
 

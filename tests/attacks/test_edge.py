@@ -69,7 +69,7 @@ class World:
         body = seal.seal(content, (salt, packed), seal.leaf_context(task, round, node))
         leaf = Leaf(
             task, round, node, edge, self.sequence, samples, hashlib.sha256(body).digest(),
-            chunks.update_root(integers, salt), hashlib.sha256(b"{}").digest(),
+            chunks.update_root(integers, salt, 2), hashlib.sha256(b"{}").digest(),
         )  # fmt: skip
         wrapped = (Wrapped(self.key(EDGE).public, seal.wrap(content, self.key(EDGE).public)),)
         return Update(node, self.sequence, leaf, wrapped, b"{}", leaf.ciphertext, len(body)), body
