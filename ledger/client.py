@@ -21,7 +21,7 @@ from ledger.events import entry_from_log
 from ledger.rpc import BATCH, RECEIPT_SECONDS, Rpc, head_of, hexed, unhexed
 from middleware import ports
 from middleware.errors import ConfigurationError, LedgerRefused, Unavailable
-from middleware.ports import Batch, Call, Cursor, Entry, Fees, Head, Outcome, Position, SignedTransaction, Signer
+from middleware.ports import Batch, Call, Cursor, Entry, Fees, Head, Outcome, Position, SignedTransaction, Signer, Spent
 from middleware.trust.keys import checksum_address, parse_address
 
 LOG_BLOCKS: Final = 5_000  # blocks in one eth_getLogs; servers commonly refuse more than 10,000
@@ -214,13 +214,13 @@ class EvmLedger(ports.Ledger):
 
     # ---------------------------------------------------------------------------------------------------------- writing
 
-    async def simulate(self, call: Call, sender: bytes) -> None:
+    async def simulate(self, call: Call, sender: bytes, nonce: int = 0) -> None:
         request = {
             "from": hexed(sender),
             "to": hexed(self.book.address(call.contract)),
             "data": hexed(calldata(call)),
         }
-        await self.rpc.ask("eth_call", request, "latest")
+        await self.rpc.call(request, sender, nonce)
 
     async def nonce(self, address: bytes) -> int:
         return await self.rpc.nonce(address)
@@ -231,6 +231,12 @@ class EvmLedger(ports.Ledger):
     async def sign(self, call: Call, key: Signer, nonce: int, fees: Fees) -> SignedTransaction:
         to = self.book.address(call.contract)
         return await self.rpc.sign(key, self.book.chain_id, to, calldata(call), nonce, fees)
+
+    async def cancel(self, key: Signer, nonce: int, fees: Fees) -> SignedTransaction:
+        return await self.rpc.sign(key, self.book.chain_id, key.address, b"", nonce, fees)
+
+    async def spent(self, address: bytes, nonce: int, since: int) -> Spent | None:
+        return await self.rpc.spent(address, nonce, since)
 
     async def send_raw(self, raw: bytes) -> None:
         await self.rpc.send_raw(raw)

@@ -24,11 +24,13 @@ from ledger.artifacts import NAMES, load
 from ledger.calls import abi_type
 from ledger.events import plain_value
 from middleware.errors import DrystoneError, LedgerRefused, Unavailable
-from middleware.ports import Fees, Head, SignedTransaction, Signer
+from middleware.ports import Fees, Head, SignedTransaction, Signer, Spent
 
 REQUEST_SECONDS: Final = 20.0
 RECEIPT_SECONDS: Final = 60.0
 BATCH: Final = 100  # calls in one HTTP request; servers commonly refuse more
+FULL_BLOCKS: Final = 16  # blocks with all their transactions in one HTTP request
+SEARCHED_BLOCKS: Final = 4_096  # looked through for a transaction that used a nonce of ours
 FEE_ROOM: Final = 2  # the base fee may double (six full blocks, EIP-1559) before a transaction is priced out
 GAS_ROOM: Final = (6, 5)  # the limit is the estimate and a fifth: storage may have changed when the call is mined
 _BUILT_IN: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (("Error", ("string",)), ("Panic", ("uint256",)))
@@ -130,6 +132,33 @@ class Rpc:
     async def nonce(self, address: bytes, block: str = "latest") -> int:
         """How many transactions of an account are in blocks, or ("pending") known to the node."""
         return int(await self.ask("eth_getTransactionCount", hexed(address), block), 16)
+
+    async def call(self, request: dict[str, str], sender: bytes, nonce: int) -> None:
+        """As `ports.Ledger.simulate`. Both questions travel in one request, so that one node answers both."""
+        count, outcome = await self._exchange(
+            [("eth_getTransactionCount", [hexed(sender), "latest"]), ("eth_call", [request, "latest"])]
+        )
+        if isinstance(count, Failure):
+            raise refusal(count)
+        if int(count, 16) < nonce:
+            raise Unavailable(
+                f"the chain at {self.url} does not show transaction {nonce - 1} of the account yet: look again"
+            )
+        if isinstance(outcome, Failure):
+            raise refusal(outcome)
+
+    async def spent(self, address: bytes, nonce: int, since: int) -> Spent | None:
+        """As `ports.Ledger.spent`: from the newest block back, since a nonce of ours was used lately or not at all."""
+        head, sender = (await self.head()).number, hexed(address)
+        first = max(since, head - SEARCHED_BLOCKS, 0)
+        for last in range(head, first - 1, -FULL_BLOCKS):
+            numbers = range(last, max(first, last - FULL_BLOCKS + 1) - 1, -1)
+            blocks = await self.ask_all([("eth_getBlockByNumber", [hex(number), True]) for number in numbers])
+            for block in blocks:
+                for transaction in block["transactions"] if block is not None else ():
+                    if transaction["from"].lower() == sender and int(transaction["nonce"], 16) == nonce:
+                        return Spent(unhexed(transaction["hash"]), int(block["number"], 16))
+        return None
 
     async def fees(self) -> Fees:
         block, tip = await self.ask_all([("eth_getBlockByNumber", ["latest", False]), ("eth_maxPriorityFeePerGas", [])])
