@@ -188,7 +188,12 @@ class EvmLedger(ports.Ledger):
         for first in range(begin, head.number + 1, LOG_BLOCKS):
             last = min(first + LOG_BLOCKS - 1, head.number)
             scope = {"fromBlock": hex(first), "toBlock": hex(last), "address": self._addresses}
-            logs += await self.rpc.ask("eth_getLogs", scope)
+            found, newest = await self.rpc.ask_all(
+                [("eth_getLogs", [scope]), ("eth_getBlockByNumber", [hex(head.number), False])]
+            )
+            if newest is None or unhexed(newest["hash"]) != head.hash:
+                raise _Moved  # or this server is behind the one that told the head, and would leave logs out unsaid
+            logs += found
         return await self._entries(logs, head) if logs else []
 
     async def _entries(self, logs: list[dict[str, Any]], head: Head) -> list[Entry]:

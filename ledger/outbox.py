@@ -250,9 +250,9 @@ class Outbox:
 
     async def _hand_in(self, item: Item, head: Head) -> None:
         """Send the newest attempt (again); replace it when blocks passed it by."""
-        attempt: Attempt | None = self._attempts(item.number)[0]
-        if item.state is State.SENT and head.number >= attempt.head + PATIENCE_BLOCKS:
-            attempt = await self._bump(item, attempt, head, MOST_RAISE)
+        newest = self._attempts(item.number)[0]
+        passed_by = item.state is State.SENT and head.number >= newest.head + PATIENCE_BLOCKS
+        attempt = await self._bump(item, newest, head, MOST_RAISE) if passed_by else newest
         if attempt is None:
             return
         try:
