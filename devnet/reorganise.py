@@ -114,7 +114,8 @@ class Reorganised:
         except Killed:
             died = True
             self.crashes += 1
-        self.outbox = Outbox(self.disk.open(), self.ledger, self.key, self.finality)
+        finally:
+            self.outbox = Outbox(self.disk.open(), self.ledger, self.key, self.finality)
         return died
 
     async def reorganise(self, depth: int, shorter: bool) -> None:

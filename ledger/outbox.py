@@ -32,7 +32,7 @@ import msgspec
 from ledger.calls import AnyCall, call_id, decode_call, encode_call
 from middleware.errors import LedgerRefused, Unavailable
 from middleware.ports import Fees, Head, Ledger, Outcome, SignedTransaction
-from middleware.trust.keys import AccountKey
+from middleware.trust.keys import AccountKey, checksum_address
 
 IN_FLIGHT: Final = 4  # transactions handed in at once, ahead of their receipts
 PATIENCE_BLOCKS: Final = 3  # blocks that pass an attempt by before the next one pays more
@@ -242,7 +242,7 @@ class Outbox:
                 if refused.name == "NonceTooLow":
                     return
                 if refused.name != "Underpriced":
-                    raise _weather(refused) from refused
+                    raise self._weather(refused) from refused
                 fees = _raised(fees, fees)
             else:
                 return
@@ -261,7 +261,7 @@ class Outbox:
             if refused.name == "NonceTooLow":
                 return  # it, or an attempt before it, is in a block: the receipt will tell
             if refused.name != "Underpriced":
-                raise _weather(refused) from refused
+                raise self._weather(refused) from refused
             attempt = await self._bump(item, attempt, head)
             if attempt is None:
                 return
@@ -274,7 +274,7 @@ class Outbox:
             await self.ledger.send_raw(attempt.raw)
         except LedgerRefused as refused:
             if refused.name != "NonceTooLow":
-                raise _weather(refused) from refused
+                raise self._weather(refused) from refused
 
     async def _bump(self, item: Item, attempt: Attempt, head: Head, most_raise: int = 0) -> Attempt | None:
         """A new attempt, on disk, under the same nonce for an eighth more; the old one if that is `most_raise` times what
@@ -322,7 +322,7 @@ class Outbox:
                 if self._count(State.SIGNED, State.SENT):
                     return  # what is on its way may be what this call waits for: only then is a refusal one
                 if refused.name in WEATHER:
-                    raise _weather(refused) from refused
+                    raise self._weather(refused) from refused
                 final = await self._refusal(call, following)
                 if final is None:
                     return
@@ -340,6 +340,12 @@ class Outbox:
         self.connection.execute(
             "UPDATE outbox SET state = 'REFUSED', reason = ? WHERE number = ?", (str(refused), number)
         )
+
+    def _weather(self, refused: LedgerRefused) -> Unavailable:
+        if refused.name == "InsufficientFunds":
+            account = checksum_address(self.key.address)
+            return Unavailable(f"account {account} cannot pay for gas: send it some of the chain's currency")
+        return Unavailable(f"the chain's node does not take the transaction now: {refused}")
 
     # ------------------------------------------------------------------------------------------------------------ rows
 
@@ -396,9 +402,3 @@ class Outbox:
 def _raised(now: Fees, before: Fees) -> Fees:
     """What replaces a transaction: an eighth more of both, above the tenth that geth and Besu ask for, and what is asked now."""
     return Fees(max(now.most, before.most * 9 // 8 + 1), max(now.tip, before.tip * 9 // 8 + 1))
-
-
-def _weather(refused: LedgerRefused) -> Unavailable:
-    if refused.name == "InsufficientFunds":
-        return Unavailable("the account cannot pay for gas: send it some of the chain's currency")
-    return Unavailable(f"the chain's node does not take the transaction now: {refused}")

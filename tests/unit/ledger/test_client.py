@@ -259,7 +259,7 @@ async def test_a_server_that_is_behind_does_not_hide_entries(
         answers = await exchange(rpc, queries)
         if queries[0][0] == "eth_getLogs" and behind:
             behind -= 1
-            return [[], None]
+            return [[], *([None] * (len(queries) - 1))]
         return answers
 
     monkeypatch.setattr(Rpc, "_exchange", lagging)
