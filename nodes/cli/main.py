@@ -24,10 +24,12 @@ devnet = typer.Typer(help="A chain on this machine, for trying things out.", no_
 contracts = typer.Typer(help="The contracts on the ledger.", no_args_is_help=True)
 account = typer.Typer(help="Accounts that pay for transactions.", no_args_is_help=True)
 node = typer.Typer(help="Nodes: create, run, admit, list.", no_args_is_help=True)
+stake = typer.Typer(help="What an owner puts behind its nodes.", no_args_is_help=True)
 task = typer.Typer(help="Tasks: create, follow, stop.", no_args_is_help=True)
 audit = typer.Typer(help="Check what happened, from the ledger and the blobs alone.", no_args_is_help=True)
 for group, name in (
-    (devnet, "devnet"), (contracts, "contracts"), (account, "account"), (node, "node"), (task, "task"), (audit, "audit"),
+    (devnet, "devnet"), (contracts, "contracts"), (account, "account"), (node, "node"), (stake, "stake"),
+    (task, "task"), (audit, "audit"),
 ):  # fmt: skip
     app.add_typer(group, name=name)
 
@@ -201,6 +203,30 @@ def node_revoke(
     verbs.change(home, "revoke", names, False)
 
 
+@node.command("register")
+@reported
+def node_register(
+    name: Annotated[str, typer.Argument(help="Name of a node that `node init` made.")],
+    home: HomeOption = HOME,
+    parent: Annotated[
+        str, typer.Option("--parent-node", help="The node above, by name, when it is not below --home.")
+    ] = "",
+) -> None:
+    """Put a node on the ledger as the operator's own, instead of letting it register by itself."""
+    from nodes.cli import stake as verbs
+
+    verbs.register(home, name, parent)
+
+
+@node.command("rotate")
+@reported
+def node_rotate(name: Annotated[str, typer.Argument(help="Name of the node.")], home: HomeOption = HOME) -> None:
+    """Give a node a new network key; the old one signs no further round."""
+    from nodes.cli import stake as verbs
+
+    verbs.rotate(home, name)
+
+
 @node.command("list")
 @reported
 def node_list(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
@@ -208,6 +234,48 @@ def node_list(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     from nodes.cli import node as verbs
 
     verbs.listing(home, as_json)
+
+
+# ----------------------------------------------------------------------------------------------------------------- stake
+
+AmountArgument = Annotated[int, typer.Argument(min=1, help="Token units.")]
+NameArgument = Annotated[str, typer.Argument(help="Name or number of the node.")]
+
+
+@stake.command("add")
+@reported
+def stake_add(name: NameArgument, amount: AmountArgument, home: HomeOption = HOME) -> None:
+    """Put stake behind a node; enough of it admits a pending one."""
+    from nodes.cli import stake as verbs
+
+    verbs.add(home, name, amount)
+
+
+@stake.command("unbond")
+@reported
+def stake_unbond(name: NameArgument, amount: AmountArgument, home: HomeOption = HOME) -> None:
+    """Begin to take stake back, as the node's owner."""
+    from nodes.cli import stake as verbs
+
+    verbs.unbond(home, name, amount)
+
+
+@stake.command("withdraw")
+@reported
+def stake_withdraw(name: NameArgument, home: HomeOption = HOME) -> None:
+    """Take back what has finished unbonding, as the node's owner."""
+    from nodes.cli import stake as verbs
+
+    verbs.withdraw(home, name)
+
+
+@stake.command("show")
+@reported
+def stake_show(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
+    """Print who has what at stake."""
+    from nodes.cli import stake as verbs
+
+    verbs.show(home, as_json)
 
 
 # ------------------------------------------------------------------------------------------------------------------ task
