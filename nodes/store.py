@@ -169,10 +169,11 @@ class Store:
         )
 
     def contributions(self, task: int, round: int, child: int | None = None) -> list[Contribution]:
+        """In the order of their places: receipts promise it, and so the tree must have it."""
         query, arguments = "SELECT * FROM contribution WHERE task = ? AND round = ?", [task, round]
         if child is not None:
             query, arguments = query + " AND child = ?", [*arguments, child]
-        rows = self.connection.execute(query + " ORDER BY child, place", arguments)
+        rows = self.connection.execute(query + " ORDER BY place, child", arguments)
         return [_contribution(row) for row in rows]
 
     def contribution(self, task: int, round: int, child: int, node: int) -> Contribution | None:
