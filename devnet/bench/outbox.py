@@ -22,10 +22,10 @@ from pathlib import Path
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from devnet.bench.report import Row, write
-from devnet.chain import Chain, operator_key
+from devnet.chain import operator_key
 from devnet.kill import Fuse
 from devnet.processes import Processes
-from devnet.reorganise import Reorganised
+from devnet.reorganise import Reorganised, Volatile
 from devnet.slashing import DEVICES, EDGE, EDGES, Record, a_fleet, all_reports, cloud_lives, edge_lives
 from ledger.memory import MemoryLedger
 from middleware.errors import OurFault, Unavailable
@@ -42,14 +42,6 @@ ACCUSED_KILLS = 300
 A_FLEET = 10  # edges and as many clouds, one after the other, on one set of keys
 EDGE_POINTS, CLOUD_POINTS = 35, 180  # places where one start can die, more or less
 RULES = ["mean", "median"]
-
-
-class Volatile(Chain):
-    """A chain that keeps everything in memory: a world ends with it."""
-
-    def command(self) -> list[str]:
-        command = super().command()
-        return command[: command.index("--state")]
 
 
 class Count:
