@@ -159,7 +159,12 @@ class Reorganised:
                 return
             await self.mine(max(1, self.finality))
             await asyncio.sleep(0)
-        raise OurFault(f"not delivered after {STEPS} steps: {self.outbox.status()}, {self.outbox.refusals()}")
+        query = "SELECT function, state, nonce, block, reverts FROM outbox WHERE state != 'FINAL' ORDER BY number"
+        left = self.outbox.connection.execute(query).fetchall()
+        nonce, pool = await self.ledger.nonce(self.key.address), await self.ask("txpool_status")
+        raise OurFault(
+            f"not delivered after {STEPS} steps: {left}; the chain's next nonce is {nonce}, its pool has {pool}"
+        )
 
     async def check(self) -> None:
         await self.follow()
