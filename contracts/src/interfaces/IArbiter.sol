@@ -62,14 +62,13 @@ interface IArbiter {
         uint64 members;
     }
 
-    /// @notice One chunk of a node's sums. `sums` is R, `found` the hash of chunk number `index` under it. `shown` is that
-    /// chunk itself (2,048 bytes), and may be empty where a function can do without.
+    /// @notice One chunk of a node's sums. `sums` is R, `found` the leaf hash of chunk number `index` under it: the right chunk is
+    /// computed here, so the wrong one need not be shown.
     struct Chunk {
         uint64 index;
         bytes32 sums;
         bytes32 found;
         bytes32[] path;
-        bytes shown;
     }
 
     /// @notice One step up a sum tree: the parent's R, and the path from the child to the parent's K.
@@ -270,7 +269,7 @@ interface IArbiter {
     ) external;
 
     /// @notice Median or trimmed mean of at most 16 updates from at most 16 edges, all of them shown: the undivided result is
-    /// wrong at one coordinate of one chunk, which is shown too. The median is the middle value, or the sum of the two middle
+    /// wrong at one coordinate of one chunk, `shown` too (2,048 bytes). The median is the middle value, or the sum of the two middle
     /// ones; the trimmed mean is the sum without `trim` values at either end; updates of weight zero do not count.
     ///
     /// Reverts: NotAnchored, WrongRule, BadShape, PathTooLong, BadProof, NotProven, AlreadyProven.
@@ -280,6 +279,7 @@ interface IArbiter {
         uint256 anchoredAt,
         Taken[] calldata taken,
         Chunk calldata chunk,
+        bytes calldata shown,
         uint256 coordinate
     ) external;
 

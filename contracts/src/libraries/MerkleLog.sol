@@ -31,6 +31,28 @@ library MerkleLog {
         return sha256(abi.encodePacked(bytes1(0x00), data));
     }
 
+    /// @notice The hash of a leaf that holds the `data` of a call.
+    /// @dev As `leafHash`, in memory that is free again afterwards.
+    function leafHashCalldata(bytes calldata data) internal view returns (bytes32 hash) {
+        assembly ("memory-safe") {
+            let free := mload(0x40)
+            mstore8(free, 0)
+            calldatacopy(add(free, 1), data.offset, data.length)
+            if iszero(staticcall(gas(), 2, free, add(data.length, 1), 0, 32)) { revert(0, 0) }
+            hash := mload(0)
+        }
+    }
+
+    /// @notice The hash of a leaf that holds one hash.
+    function leafHash(bytes32 data) internal view returns (bytes32 hash) {
+        assembly ("memory-safe") {
+            mstore8(0, 0)
+            mstore(1, data)
+            if iszero(staticcall(gas(), 2, 0, 33, 0, 32)) { revert(0, 0) }
+            hash := mload(0)
+        }
+    }
+
     /// @notice The hash of an inner node.
     /// @dev sha256(abi.encodePacked(bytes1(0x01), left, right)), in memory that is free again afterwards: a path has up to 40.
     function nodeHash(bytes32 left, bytes32 right) internal view returns (bytes32 hash) {
@@ -72,6 +94,22 @@ library MerkleLog {
     /// @notice The commitment to a whole sum tree.
     function sumRootHash(uint128 total, bytes32 tree) internal pure returns (bytes32) {
         return sha256(abi.encodePacked(bytes1(0x02), total, tree));
+    }
+
+    /* SMALL TREES */
+
+    /// @notice The root over all of a few leaves (leaf hashes), at least one. Uses the array as its workspace.
+    /// @dev Pairing neighbours and carrying an odd last one up gives the standard's shape.
+    function rootOf(bytes32[] memory leaves) internal view returns (bytes32) {
+        uint256 n = leaves.length;
+        while (n > 1) {
+            for (uint256 i = 0; i < n / 2; ++i) {
+                leaves[i] = nodeHash(leaves[2 * i], leaves[2 * i + 1]);
+            }
+            if (n & 1 == 1) leaves[n / 2] = leaves[n - 1];
+            n = (n + 1) / 2;
+        }
+        return leaves[0];
     }
 
     /* PROOFS */
