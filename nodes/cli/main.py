@@ -22,10 +22,13 @@ app = typer.Typer(
 )
 devnet = typer.Typer(help="A chain on this machine, for trying things out.", no_args_is_help=True)
 contracts = typer.Typer(help="The contracts on the ledger.", no_args_is_help=True)
+account = typer.Typer(help="Accounts that pay for transactions.", no_args_is_help=True)
 node = typer.Typer(help="Nodes: create, run, admit, list.", no_args_is_help=True)
 task = typer.Typer(help="Tasks: create, follow, stop.", no_args_is_help=True)
 audit = typer.Typer(help="Check what happened, from the ledger and the blobs alone.", no_args_is_help=True)
-for group, name in ((devnet, "devnet"), (contracts, "contracts"), (node, "node"), (task, "task"), (audit, "audit")):
+for group, name in (
+    (devnet, "devnet"), (contracts, "contracts"), (account, "account"), (node, "node"), (task, "task"), (audit, "audit"),
+):  # fmt: skip
     app.add_typer(group, name=name)
 
 HomeOption = Annotated[
@@ -49,6 +52,14 @@ ScopeOption = Annotated[
 ]
 KeyFileOption = Annotated[
     Optional[Path], typer.Option("--key-file", help="Key file of an auditor, or of whoever acts.")
+]
+KeystoreOption = Annotated[
+    Optional[Path],
+    typer.Option("--key-file", help="Encrypted keystore of the account that deploys. Default: the operator's key."),
+]
+PasswordFileOption = Annotated[
+    Optional[Path],
+    typer.Option("--password-file", help="File whose first line is the password. Default: it is asked for, unseen."),
 ]
 
 
@@ -81,12 +92,27 @@ def devnet_up(
 def contracts_deploy(
     home: HomeOption = HOME,
     rpc: Annotated[str, typer.Option(help="JSON-RPC address of the chain.")] = "http://127.0.0.1:8545",
+    key_file: KeystoreOption = None,
+    password_file: PasswordFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Deploy the contracts with the operator's key and write the address book."""
+    """Deploy the contracts with the operator's key, or the one in --key-file, and write the address book."""
     from nodes.cli import chain
 
-    chain.deploy_contracts(home, rpc, as_json)
+    chain.deploy_contracts(home, rpc, key_file, password_file, as_json)
+
+
+@account.command("new")
+@reported
+def account_new(
+    key_file: Annotated[Path, typer.Option("--key-file", help="The file to write; it must not exist.")],
+    password_file: PasswordFileOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make an account key in an encrypted file (web3 secret storage, version 3), which geth and wallets read too."""
+    from nodes.cli import account as verbs
+
+    verbs.new(key_file, password_file, as_json)
 
 
 # ------------------------------------------------------------------------------------------------------------------ node
