@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import typer
 from eth_hash.auto import keccak
 
@@ -41,10 +42,13 @@ HASH_BYTES = 32
 
 
 def bundle(
-    home: Path, blobs: list[str], task: int, name: str, number: int, out: Path, block: int | None, as_json: bool
-) -> None:
+    home: Path, blobs: list[str], task: int, name: str, number: int, out: Path, block: int | None, rpc: str | None,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Write the proof, and say with which block hash it has to be compared."""
     book = Home(home).address_book()
+    if rpc is not None:
+        book = msgspec.structs.replace(book, rpc=rpc)
 
     async def gather() -> tuple[Evidence, OnChain]:
         async with EvmLedger(book) as ledger:
@@ -144,7 +148,7 @@ async def fetch(rpc: Rpc, book: AddressBook, position: Position, slot: bytes, bl
         return OnChain(blocks, receipt_index, log, receipt, account, storage)
     raise Unavailable(
         f"the node at {rpc.url} proves no state of block {' or '.join(map(str, wanted))}: {fault}; "
-        "ask an archive node, or choose a younger block with --block"
+        "ask an archive node with --rpc, or choose a younger block with --block"
     )
 
 
@@ -154,14 +158,21 @@ async def _header(rpc: Rpc, block: str) -> tuple[bytes, Block]:
     found = await rpc.ask("eth_getBlockByHash" if by_hash else "eth_getBlockByNumber", block, False)
     if found is None:
         raise Unavailable(f"the node at {rpc.url} has no block {block}: look again later")
-    raw, name = encode_header(found), unhexed(found["hash"])
-    if decode_header(raw).hash != name:
-        raw = unhexed(
-            await rpc.ask("debug_getRawHeader", found["number"])
-        )  # fields of a fork that is younger than this
-    if decode_header(raw).hash != name:
-        raise Unavailable(f"block {int(found['number'], 16)} does not hash to {found['hash']}: no proof can rest on it")
-    return raw, decode_header(raw)
+    name, number = unhexed(found["hash"]), int(found["number"], 16)
+    raw = encode_header(found)
+    if keccak(raw) != name:
+        raw = await _raw_header(rpc, hex(number))
+    if keccak(raw) == name:
+        return raw, decode_header(raw)
+    raise Unavailable(f"block {number} does not hash to {found['hash']} by Ethereum's rule: no proof can rest on it")
+
+
+async def _raw_header(rpc: Rpc, number: str) -> bytes:
+    """The header as the node itself encodes it, for a fork with fields that are unknown here; b"" where it cannot."""
+    try:
+        return unhexed(await rpc.ask("debug_getRawHeader", number))
+    except (Unavailable, LedgerRefused):
+        return b""
 
 
 async def _between(rpc: Rpc, first: tuple[bytes, Block], last: tuple[bytes, Block]) -> Nodes:
@@ -169,7 +180,7 @@ async def _between(rpc: Rpc, first: tuple[bytes, Block], last: tuple[bytes, Bloc
     count = last[1].number - first[1].number + 1
     if count > MOST_BLOCKS:
         raise Unavailable(
-            f"{count} blocks lie between the round and the state, at most {MOST_BLOCKS}: ask a node that keeps older state"
+            f"{count} blocks from the round to the state, at most {MOST_BLOCKS}: name a node that keeps older state with --rpc"
         )
     middle = [await _header(rpc, hex(number)) for number in range(first[1].number + 1, last[1].number)]
     blocks = [first, *middle, *([last] if count > 1 else [])]

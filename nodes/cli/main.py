@@ -413,12 +413,15 @@ def audit_bundle(
     block: Annotated[
         Optional[int], typer.Option(help="Block whose state is proven; by default the one that anchored the round.")
     ] = None,
+    rpc: Annotated[
+        Optional[str], typer.Option(help="Node of the chain to ask instead of the address book's, such as an archive node.")
+    ] = None,
     home: HomeOption = HOME, blobs: BlobsOption = None, as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Write a file that proves a node's update and reward against one block hash, with no node to be trusted."""
     from nodes.cli import bundle as verbs
 
-    verbs.bundle(home, blobs or [], task_number, name, number, out, block, as_json)
+    verbs.bundle(home, blobs or [], task_number, name, number, out, block, rpc, as_json)
 
 
 @audit.command("verify-bundle")
