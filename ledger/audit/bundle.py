@@ -18,9 +18,9 @@ index in a perfect tree of as many levels, and the root comes out the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 import rlp
@@ -269,20 +269,42 @@ def check_file(data: bytes, trusted: Trusted) -> Checked:
 def check(bundle: Bundle, trusted: Trusted) -> Checked:
     """INVALID when a comparison fails; else UNVERIFIABLE while the reader brought no block hash, ledger or chain id."""
     steps: list[Step] = []
-    proves: tuple[str, ...] = ()
     compare: list[str] = []
-    try:
-        blocks = [decode_header(_raw(block)) for block in bundle.blocks]
+    proves: list[str] = []
+    blocks = _read(steps, "the block headers", lambda: tuple(decode_header(_raw(block)) for block in bundle.blocks))
+    header = _read(steps, "the round's header", lambda: _header(bundle))
+    frames = _read(steps, "the signed frames", lambda: _frames(bundle))
+    if blocks is not None:
         compare = _place(bundle, blocks[-1], trusted, steps)
-        header = _header(bundle)
-        _chain_steps(bundle, blocks, header, steps)
-        proves = _round_steps(bundle, header, steps)
-    except (PeerFault, ConfigurationError, OverflowError) as error:
-        detail = error.detail if isinstance(error, PeerFault) else str(error)
-        steps.append(Step("what follows can be read", detail, "a bundle as `audit bundle` writes it", False))
+        _ancestry(blocks, steps)
+    if blocks is not None and header is not None:
+        _read(steps, "the record", lambda: _record(bundle, blocks[-1], header, steps))
+        _read(steps, "the receipt", lambda: _log(bundle, blocks[0], header, steps))
+    if header is not None and frames is not None:
+        _read(steps, "the places in the round's trees", lambda: _inclusion(bundle, header, frames, steps))
+        _read(steps, "the roster's entries", lambda: _roster(bundle, header, frames, steps))
+        _read(steps, "the signatures", lambda: _signatures(bundle, frames, steps))
+        proves.append(_said(header, frames.update.message))
+        if bundle.reward is not None:
+            reward = bundle.reward
+            owed = _read(steps, "the reward", lambda: _owed(reward, header, frames.update.message.sender, steps))
+            proves.append(owed or "")
     if not all(step.holds for step in steps):
         return Checked(Verdict.INVALID, (), tuple(steps))
-    return Checked(Verdict.UNVERIFIABLE if compare else Verdict.VALID, proves, tuple(steps), tuple(compare))
+    return Checked(Verdict.UNVERIFIABLE if compare else Verdict.VALID, tuple(proves), tuple(steps), tuple(compare))
+
+
+T = TypeVar("T")
+
+
+def _read(steps: list[Step], what: str, part: Callable[[], T]) -> T | None:
+    """`part()`; where a stranger's bytes cannot be read at all, a failed step says so."""
+    try:
+        return part()
+    except (PeerFault, ConfigurationError, OverflowError) as error:
+        detail = error.detail if isinstance(error, PeerFault) else str(error)
+        steps.append(Step(f"{what} can be read", detail, "as `audit bundle` writes it", False))
+        return None
 
 
 def _place(bundle: Bundle, last: Block, trusted: Trusted, steps: list[Step]) -> list[str]:
@@ -306,94 +328,102 @@ def _place(bundle: Bundle, last: Block, trusted: Trusted, steps: list[Step]) -> 
     return compare
 
 
-def _chain_steps(bundle: Bundle, blocks: list[Block], header: Header, steps: list[Step]) -> None:
-    """From the last block's hash down to the anchored header, on both ways."""
-    first, last, ledger = blocks[0], blocks[-1], _raw(bundle.ledger)
+def _ancestry(blocks: Sequence[Block], steps: list[Step]) -> None:
     links = list(pairwise(blocks))
     if links:
         parent, child = next((link for link in links if link[1].parent != link[0].hash), links[-1])
-        what = f"each of blocks {first.number} to {last.number} is the parent of the next"
+        what = f"each of blocks {blocks[0].number} to {blocks[-1].number} is the parent of the next"
         steps.append(_step(what, parent.hash, child.parent))
-    hashed = eip712.header_hash(header)
 
-    account = _shown_under(
-        steps, f"account {_hex(ledger)} stands under stateRoot of block {last.number}", last.state_root, keccak(ledger),
-        bundle.account,
-    )  # fmt: skip
-    if account is not None:
-        fields = decode_list(account, "an account")
-        if len(fields) != 4 or not isinstance(fields[2], bytes) or len(fields[2]) != 32:
-            raise PeerFault("malformed", "an account is (nonce, balance, storage root, code hash)")
-        slot = record_slot(header.task, header.round)
-        what = f"record[{header.task}][{header.round}], slot {_hex(slot)}, stands under its storage root"
-        kept = _shown_under(steps, what, fields[2], keccak(slot), bundle.storage)
-        if kept is not None:
-            what = "the record is the hash of the header and of the time it was anchored"
-            record = decode_bytes(kept, "a storage value").rjust(32, b"\0")
-            steps.append(_step(what, record_hash(hashed, bundle.anchored_at), record))
 
-    at = f"receipt {bundle.receipt.index} stands under receiptsRoot of block {first.number}"
-    receipt = _shown_under(steps, at, first.receipts_root, rlp.encode(bundle.receipt.index), bundle.receipt.proof)
-    if receipt is not None:
-        logs = decode_receipt(receipt)
-        if bundle.receipt.log >= len(logs):
-            raise PeerFault("mismatch", f"the receipt has {len(logs)} logs, there is no number {bundle.receipt.log}")
-        address, topics, data = logs[bundle.receipt.log]
-        said = encode_event(RoundAnchored(task=header.task, round=header.round, header_hash=hashed, header=header))
-        what = f"its log {bundle.receipt.log} is the ledger's RoundAnchored with this header"
-        steps.append(_step(what, _digest(ledger, *said), _digest(address, topics, data)))
+def _record(bundle: Bundle, last: Block, header: Header, steps: list[Step]) -> None:
+    """stateRoot -> account -> storage root -> record[task][round]."""
+    ledger = _raw(bundle.ledger)
+    what = f"account {_hex(ledger)} stands under stateRoot of block {last.number}"
+    account = _shown_under(steps, what, last.state_root, keccak(ledger), bundle.account)
+    if account is None:
+        return
+    fields = decode_list(account, "an account")
+    if len(fields) != 4 or not isinstance(fields[2], bytes) or len(fields[2]) != 32:
+        raise PeerFault("malformed", "an account is (nonce, balance, storage root, code hash)")
+    slot = record_slot(header.task, header.round)
+    what = f"record[{header.task}][{header.round}], slot {_hex(slot)}, stands under its storage root"
+    kept = _shown_under(steps, what, fields[2], keccak(slot), bundle.storage)
+    if kept is not None:
+        record = decode_bytes(kept, "a storage value").rjust(32, b"\0")
+        what = "the record is the hash of the header and of the time it was anchored"
+        steps.append(_step(what, record_hash(eip712.header_hash(header), bundle.anchored_at), record))
+
+
+def _log(bundle: Bundle, first: Block, header: Header, steps: list[Step]) -> None:
+    """receiptsRoot -> receipt -> RoundAnchored, and the time of its block."""
+    place = bundle.receipt
     steps.append(_step(f"it was anchored at the time of block {first.number}", bundle.anchored_at, first.time))
+    what = f"receipt {place.index} stands under receiptsRoot of block {first.number}"
+    receipt = _shown_under(steps, what, first.receipts_root, rlp.encode(place.index), place.proof)
+    if receipt is None:
+        return
+    logs = decode_receipt(receipt)
+    if place.log >= len(logs):
+        raise PeerFault("mismatch", f"it has {len(logs)} logs, there is no number {place.log}")
+    hashed = eip712.header_hash(header)
+    said = encode_event(RoundAnchored(task=header.task, round=header.round, header_hash=hashed, header=header))
+    what = f"its log {place.log} is the ledger's RoundAnchored with this header"
+    steps.append(_step(what, _digest(_raw(bundle.ledger), *said), _digest(*logs[place.log])))
 
 
-def _round_steps(bundle: Bundle, header: Header, steps: list[Step]) -> tuple[str, ...]:
-    """From the header down to the node's update, its signatures and its reward; returns what that proves, in words."""
-    context = Context(bundle.chain_id, _raw(bundle.ledger))
-    domain = eip712.Domain(bundle.chain_id, _raw(bundle.ledger))
-    placed, device, edge = bundle.inclusion, bundle.device, bundle.edge
-    update, report = decode_stored(_raw(placed.update), Update), decode_stored(_raw(placed.report), EdgeReport)
-    leaf, edge_leaf = update.message.leaf, report.message.leaf
+def _inclusion(bundle: Bundle, header: Header, frames: _Frames, steps: list[Step]) -> None:
+    """inputsRoot -> edge leaf -> update leaf."""
+    placed = bundle.inclusion
     proof = Inclusion(
-        leaf, placed.index, _raws(placed.path), edge_leaf, placed.edge_index, placed.edges, _raws(placed.edge_path)
-    )
-    steps += inclusion.steps(context, header, proof)
+        frames.update.message.leaf, placed.index, _raws(placed.path), frames.report.message.leaf, placed.edge_index,
+        placed.edges, _raws(placed.edge_path),
+    )  # fmt: skip
+    steps += inclusion.steps(_domain(bundle).context, header, proof)
 
-    sender, taker = _node(device), _node(edge)
-    for node, member, who in ((sender, device, "device"), (taker, edge, "edge")):
-        root = _climb(merkle.leaf_hash(roster_entry(node)), member.turns, _raws(member.path))
+
+def _roster(bundle: Bundle, header: Header, frames: _Frames, steps: list[Step]) -> None:
+    """roster -> the two senders, who were what they had to be."""
+    leaf, edge_leaf = frames.update.message.leaf, frames.report.message.leaf
+    sender, taker = _node(bundle.device), _node(bundle.edge)
+    for node, member, who in ((sender, bundle.device, "device"), (taker, bundle.edge, "edge")):
+        path = _raws(member.path)
+        root = merkle.root_from_path(merkle.leaf_hash(roster_entry(node)), member.turns, 1 << len(path), path)
         steps.append(_step(f"node {node.id}, the {who}, stands under the header's roster", root, header.roster))
-    steps.append(
-        _step(
-            "the update's sender was an active device of that edge",
-            (sender.id, sender.tier.label, sender.status.name, sender.parent),
-            (leaf.node, Tier.END.label, Status.ACTIVE.name, leaf.edge),
-        )
+    found: tuple[object, ...] = (sender.id, sender.tier.label, sender.status.name, sender.parent)
+    wanted: tuple[object, ...] = (leaf.node, Tier.END.label, Status.ACTIVE.name, leaf.edge)
+    steps.append(_step("the update's sender was an active device of that edge", found, wanted))
+    found, wanted = (
+        (taker.id, taker.tier.label, taker.status.name),
+        (edge_leaf.edge, Tier.EDGE.label, Status.ACTIVE.name),
     )
-    steps.append(
-        _step(
-            "the report's sender was an active edge",
-            (taker.id, taker.tier.label, taker.status.name),
-            (edge_leaf.edge, Tier.EDGE.label, Status.ACTIVE.name),
-        )
-    )
+    steps.append(_step("the report's sender was an active edge", found, wanted))
 
-    steps.append(_signed("the device's network key signed the update", context, device, update))
-    steps.append(_signed("the edge's network key signed its report", context, edge, report))
-    signer = keys.recover_account(eip712.edge_root_digest(domain, edge_leaf), report.message.root_signature)
-    steps.append(_step("the edge's account signed its root", signer, _raw(edge.account)))
 
-    proves = [
+def _signatures(bundle: Bundle, frames: _Frames, steps: list[Step]) -> None:
+    domain, report = _domain(bundle), frames.report
+    steps.append(_signed("the device's network key signed the update", domain.context, bundle.device, frames.update))
+    steps.append(_signed("the edge's network key signed its report", domain.context, bundle.edge, report))
+    digest = eip712.edge_root_digest(domain, report.message.leaf)
+    signer = keys.recover_account(digest, report.message.root_signature)
+    steps.append(_step("the edge's account signed its root", signer, _raw(bundle.edge.account)))
+
+
+def _owed(reward: Reward, header: Header, node: int, steps: list[Step]) -> str:
+    """rewardsRoot -> the node's amount, in words."""
+    amount = int(reward.cumulative)
+    path = [(int(step.sum), _raw(step.hash)) for step in reward.path]
+    total, root = merkle.sum_root_from_path(node, amount, reward.turns, 1 << len(path), path)
+    steps.append(_step(f"node {node} is owed {amount} of {total} under rewardsRoot", root, header.rewards_root))
+    return f"up to this round it earned {amount:,} token units of {total:,}"
+
+
+def _said(header: Header, update: Update) -> str:
+    leaf = update.leaf
+    return (
         f"node {leaf.node} sent an update in round {header.round} of task {header.task}, with {leaf.weight} samples declared "
         f"and the body of SHA-256 {leaf.ciphertext.hex()}; node {leaf.edge} took it in"
-    ]  # fmt: skip
-    if bundle.reward is not None:
-        amount = int(bundle.reward.cumulative)
-        path = [(int(step.sum), _raw(step.hash)) for step in bundle.reward.path]
-        size = 1 << len(path)
-        total, root = merkle.sum_root_from_path(leaf.node, amount, bundle.reward.turns, size, path)
-        what = f"node {leaf.node} is owed {amount} of {total} under rewardsRoot"
-        steps.append(_step(what, root, header.rewards_root))
-        proves.append(f"up to this round it earned {amount:,} token units of {total:,}")
-    return tuple(proves)
+    )
 
 
 def _shown_under(steps: list[Step], what: str, root: bytes, key: bytes, proof: Sequence[str]) -> bytes | None:
@@ -408,13 +438,25 @@ def _shown_under(steps: list[Step], what: str, root: bytes, key: bytes, proof: S
     return value
 
 
-def _climb(leaf: bytes, turns: int, path: Sequence[bytes]) -> bytes:
-    return merkle.root_from_path(leaf, turns, 1 << len(path), path)
-
-
 def _signed(what: str, context: Context, member: Member, signed: Signed[M]) -> Step:
     good = keys.message_is_signed_by(context, _raw(member.net_key), signed)
     return Step(what, "signed" if good else "not signed", "signed", good)
+
+
+class _Frames(msgspec.Struct, frozen=True):
+    update: Signed[Update]
+    report: Signed[EdgeReport]
+
+
+def _frames(bundle: Bundle) -> _Frames:
+    """PeerFault("malformed")."""
+    placed = bundle.inclusion
+    return _Frames(decode_stored(_raw(placed.update), Update), decode_stored(_raw(placed.report), EdgeReport))
+
+
+def _domain(bundle: Bundle) -> eip712.Domain:
+    """ConfigurationError for a chain or address that there is none of."""
+    return eip712.Domain(bundle.chain_id, _raw(bundle.ledger))
 
 
 def _node(member: Member) -> Node:
