@@ -30,6 +30,7 @@ _LATER: Final = (
     ("parentBeaconBlockRoot", False), ("requestsHash", False),
 )  # fmt: skip
 _PARENT, _STATE, _RECEIPTS, _NUMBER, _TIME = 0, 3, 5, 8, 11
+_QUANTITY_BYTES: Final = 8
 _LAST_TYPE: Final = 0x7F  # of EIP-2718; a byte above it begins an RLP list
 
 
@@ -58,6 +59,8 @@ def decode_header(data: bytes) -> Block:
     parent, state, receipts = (items[place] for place in (_PARENT, _STATE, _RECEIPTS))
     if any(len(root) != 32 for root in (parent, state, receipts)):
         raise PeerFault("malformed", "a block header's hashes have 32 bytes")
+    if any(len(items[place]) > _QUANTITY_BYTES for place in (_NUMBER, _TIME)):
+        raise PeerFault("malformed", f"a block's number and time have at most {_QUANTITY_BYTES} bytes")
     number, time = int.from_bytes(items[_NUMBER], "big"), int.from_bytes(items[_TIME], "big")
     return Block(keccak(data), parent, state, receipts, number, time)
 

@@ -52,7 +52,7 @@ Hex = Annotated[str, msgspec.Meta(pattern=r"\A0x(?:[0-9a-f]{2})*\Z")]
 Amount = Annotated[
     str, msgspec.Meta(pattern=r"\A(?:0|[1-9][0-9]{0,38})\Z")
 ]  # JSON's numbers end at 64 bits in many readers
-Number = Annotated[int, msgspec.Meta(ge=0)]
+Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 Proof = Annotated[tuple[Hex, ...], msgspec.Meta(max_length=PROOF_NODES)]
 Path = Annotated[tuple[Hex, ...], msgspec.Meta(max_length=LIMITS.path_hashes)]
 

@@ -218,7 +218,7 @@ def mutations(value: Any) -> list[Any]:
     if isinstance(value, list):
         return [value[:-1], value[1:], value[::-1], [*value, *value[:1]]]
     if isinstance(value, int):
-        return [value + 1, value - 1, value + 256, value ^ (1 << 40), 0, -1, 1 << 70]
+        return [value + 1, value - 1, value + 256, value ^ (1 << 40), 0, -1, 1 << 62, 1 << 70]
     if not value.startswith("0x"):
         return [value + "0", "1" + value, "0" + value, "-1", ""]
     size = len(value) // 2 - 1
@@ -261,6 +261,18 @@ def test_the_changed_byte_is_found_behind_the_spelling_too(world: World) -> None
     assert check_file(data, world.trusted).verdict is Verdict.VALID
     for other in respelt:
         assert check_file(other, world.trusted).verdict is Verdict.INVALID
+
+
+@pytest.mark.parametrize(
+    "value", [b"1" * 5_000, b"1e400", b"[" * 50_000, b'"' + b"\\u0000" * 50_000 + b'"', b"NaN", b"true"]
+)
+def test_a_value_that_no_parser_likes_is_refused_as_any_other(world: World, value: bytes) -> None:
+    data = encode_bundle(world.bundles[ROUND])
+    for field in (b'"chain_id": ', b'"ledger": ', b'"index": ', b'"turns": ', b'"task": '):
+        begin = data.index(field) + len(field)
+        end = min(data.index(mark, begin) for mark in (b",", b"\n"))
+        checked = check_file(data[:begin] + value + data[end:], world.trusted)
+        assert checked.verdict is Verdict.INVALID
 
 
 # --------------------------------------------------------------------------------------- forgers who know what they are doing

@@ -65,6 +65,15 @@ def test_bytes_that_are_no_header_are_malformed(data: bytes) -> None:
         decode_header(data)
 
 
+@pytest.mark.parametrize("field", [8, 11])
+def test_a_number_that_no_block_has_is_malformed(field: int) -> None:
+    """Python refuses to print an integer of more than 4,300 digits: it must not come so far."""
+    items = rlp.decode(encode_header(GENESIS))
+    items[field] = b"\x01" * 5_000
+    with pytest.raises(PeerFault, match="at most 8 bytes"):
+        decode_header(rlp.encode(items))
+
+
 @pytest.mark.parametrize(("kind", "prefix"), [("0x0", b""), ("0x1", b"\x01"), ("0x2", b"\x02"), ("0x4", b"\x04")])
 def test_a_receipt_is_written_with_its_type_before_it(kind: str, prefix: bytes) -> None:
     data = encode_receipt({**RECEIPT, "type": kind})
