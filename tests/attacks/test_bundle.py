@@ -281,7 +281,8 @@ def test_a_value_that_no_parser_likes_is_refused_as_any_other(world: World, valu
 def test_parts_of_two_true_bundles_do_not_make_one(world: World) -> None:
     mine, other = world.bundles[ROUND], world.bundles[ROUND + 1]
     for part, words in (
-        ("header", "stands under its storage root"), ("anchored_at", "the record is the hash"), ("blocks", "at the time of block"),
+        ("header", "stands under its storage root"), ("anchored_at", "the record is the hash"),
+        ("blocks", "at the time of block"),
         ("receipt", "stands under receiptsRoot"), ("storage", "stands under its storage root"),
         ("inclusion", "was made for this task and round"), ("reward", "under rewardsRoot"),
     ):  # fmt: skip
