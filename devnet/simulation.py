@@ -153,7 +153,7 @@ class Simulation:
             edge,
             roots.edge_tree(self.context, [r.leaf for r in received]).root,
             len(received),
-            ZERO32,
+            roster_block=self.index.head_block,
         )
         total = sum(r.leaf.weight for r in received if not r.refused)
         body = encode_edge_body(EdgeBody(tuple(r.frame for r in received), tuple(r.refused for r in received)))
@@ -163,8 +163,10 @@ class Simulation:
         signature = sign_edge_root(self.domain, self.keys[edge].account, leaf)
         report = EdgeReport(edge, self.sequence, leaf, signature, total, (), digest, len(body))
         signed = sign_message(self.context, self.keys[edge].network, report)
-        sums = settling.edge_sums(received, self.policy.parameters)[0] if self.policy.rule.name == "mean" else None
-        return Reported(signed.stored(), leaf, tuple(received), sums)
+        weights = settling.declared_weights(received)
+        adds = self.policy.rule.name == "mean"
+        summed = settling.edge_sums(received, weights, self.policy.parameters) if adds else None
+        return Reported(signed.stored(), leaf, tuple(received), summed)
 
     def _device(self, device: int, edge: int) -> Received:
         """Compose, open again as the cloud does, and keep the body."""
@@ -190,7 +192,7 @@ class Simulation:
         key = updates.content_key(composed.wrapped, self.keys[1].network)
         try:
             opened = updates.judge(message, composed.body, key, self.policy)
-            updates.audit(message, opened)
+            updates.audit(message, opened, self.policy)
         except PeerFault as fault:
             return Received(signed.stored(), composed.leaf, key, fault.code, None)
         return Received(signed.stored(), composed.leaf, key, "", opened.integers)

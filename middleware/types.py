@@ -15,6 +15,7 @@ from middleware.errors import ConfigurationError
 
 ZERO32: Final = bytes(32)
 ZERO20: Final = bytes(20)
+SUM_FAN_IN: Final = 16  # children of one node of the sum tree: what one dispute can show (contracts/src/Arbiter.sol)
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -37,6 +38,7 @@ class Limits(msgspec.Struct, frozen=True):
     requests_per_second: float = 200.0  # requests one sender may make, averaged
     requests_burst: int = 400  # requests one sender may make at once
     uploads_in_flight: int = 4  # large bodies held in memory at once; further ones wait
+    witness_blocks: int = 16  # blocks below the head before a signer vouches for an entry's block
 
 
 LIMITS: Final = Limits()
@@ -135,6 +137,11 @@ class Grid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def step(self) -> float:
         return float(2.0**self.exponent)
+
+    @property
+    def width(self) -> int:
+        """Bytes of one integer where updates are committed."""
+        return 2 if self.bits <= 16 else 4
 
 
 class CodecSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -250,7 +257,16 @@ class EdgeLeaf(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
     edge: int
     root: bytes  # RFC 9162 root over the edge's update leaves
     count: int  # leaves under `root`
-    aggregate: bytes  # two-level: root over the undivided sums; flat: zero
+    aggregate: bytes = ZERO32  # two-level: the sum node over its updates (trust.roots.sum_node); flat: zero
+    weights: bytes = ZERO32  # two-level: root over (node, integer weight) of its updates; flat: zero
+    roster_block: int = 0  # senders were admitted by the roster at the end of this block
+
+
+class Seen(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A block with an entry of ours, deep below the head, that a signer vouches for: a witness against a rewound chain."""
+
+    block: int = 0
+    hash: bytes = ZERO32  # zero: nothing was deep enough yet
 
 
 class Receipt(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -275,9 +291,9 @@ class Header(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     inputs_root: bytes  # RFC 9162 root over the edge leaves
     inputs_count: int  # leaves under inputs_root
     forced: bytes
-    weights_root: bytes  # root over (node, integer weight) in the inputs' order
+    weights_root: bytes  # root over the edges' weight roots, in the inputs' order
     model_out: bytes
-    chunks_root: bytes  # root over the undivided sums, 256 to a chunk
+    chunks_root: bytes  # the sum node over the round's undivided sums (trust.roots.sum_node)
     scores_root: bytes
     rewards_root: bytes  # cumulative sum-Merkle root
     budget: bytes

@@ -18,7 +18,7 @@ from ledger.index import Index
 from middleware.errors import ConfigurationError, PeerFault, Unavailable
 from middleware.trust import eip712
 from middleware.trust.keys import AccountKey, NetworkKey, require_message_signature, sign_message, sign_receipt
-from middleware.types import ZERO32, Limits, Node, Receipt, Roster, Status, Task, Tier
+from middleware.types import ZERO32, Limits, Node, Receipt, Roster, Seen, Status, Task, Tier
 from middleware.wire.commitment import Context, pack_name
 from middleware.wire.message import M, ReceiptReply, Registration, Signed
 from nodes.chain import ChainView
@@ -111,6 +111,17 @@ class Agent:
         if task is None:
             raise PeerFault("wrong-task", f"the ledger knows no task {number}")
         return task
+
+    def seen(self) -> Seen:
+        """The newest block with an entry of ours that is deep enough to vouch for; zeros while there is none."""
+        return self.index.witness(self.index.head_block - max(self.limits.witness_blocks, self.config.finality_blocks))
+
+    def require_same_past(self, seen: Seen) -> None:
+        """PeerFault("mismatch") when another node vouches for a block that this node's ledger does not have."""
+        if seen != Seen() and not self.index.holds(seen):
+            raise PeerFault(
+                "mismatch", f"block {seen.block} is not {seen.hash.hex()[:16]} here: the ledger was rewound or forked"
+            )
 
     def me(self) -> Node | None:
         return self.index.roster().by_key(self.network.public)

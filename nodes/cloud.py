@@ -21,12 +21,12 @@ from ledger.outbox import Outbox
 from middleware.errors import ConfigurationError, PeerFault, Unavailable
 from middleware.learn.train import evaluate
 from middleware.learn.workload import genesis
-from middleware.maths import aggregate
-from middleware.protocol import inclusion
+from middleware.protocol import inclusion, sums
 from middleware.protocol import settlement as settling
 from middleware.protocol import update as updates
 from middleware.protocol.machine import Parent, Phase
 from middleware.protocol.settlement import Opening, Received, Reported, Settlement
+from middleware.protocol.sums import NOTHING, Summed, SumTree
 from middleware.trust import chunks, eip712, roots, seal
 from middleware.trust.access import (
     Desk,
@@ -100,7 +100,8 @@ class Cloud:
         self.opening: Opening | None = None
         self.opened_at = 0.0
         self.received: dict[int, Received] = {}  # by device
-        self.sums: dict[int, settling.Sums] = {}  # by edge, when the rule is the mean
+        self.sums: dict[int, SumTree] = {}  # by edge, when the rule is the mean
+        self.places: dict[int, dict[int, int]] = {}  # by edge: the place at which each device's update was added
         self.reports: dict[int, Reported] = {}  # by edge, in the order of receipts
         self.waiting = "waiting for a task"
         self.registered = 0
@@ -204,7 +205,7 @@ class Cloud:
                     sender=agent.id, sequence=agent.sequence(), task=task.id, round=number, policy_hash=task.policy_hash,
                     model_in=model_in, model_bytes=tensors.blob_length(policy.parameters),
                     exponent=policy.grid.exponent, deadline_seconds=policy.round_seconds, prev=prev,
-                    roster_block=agent.index.head_block,
+                    roster_block=agent.index.head_block, seen=agent.seen(),
                 )
             )  # fmt: skip
             agent.store.put_offer(task.id, number, "open", offer.stored(), time.time())
@@ -215,7 +216,7 @@ class Cloud:
             model=self.model, roster_root=roots.roster_root(roster), roster_block=offer.message.roster_block,
             rewards=rewards,
         )  # fmt: skip
-        self.received, self.sums, self.reports = {}, {}, {}
+        self.received, self.sums, self.places, self.reports = {}, {}, {}, {}
         self.round_over = asyncio.Event()
         self.opened_at = time.time()
         received = await self._restore(task, number)
@@ -245,7 +246,8 @@ class Cloud:
                 self.reports[item.child] = await self._read_report(task.policy, report, body)
                 received[item.child] = fingerprint(report)
             else:
-                await self._read_update(task.policy, item, body)
+                self.places.setdefault(item.child, {})[item.node] = item.place
+                await self._read_update(task.policy, item, body, item.place)
         return received
 
     def _end(self, task: Task, head: int) -> None:
@@ -261,6 +263,7 @@ class Cloud:
                 model_in=last.model_out if last else task.genesis_model,
                 model_bytes=tensors.blob_length(task.policy.parameters), exponent=task.policy.grid.exponent,
                 deadline_seconds=0.0, prev=self._head(task.id)[1], state=state, roster_block=agent.index.head_block,
+                seen=agent.seen(),
             )
         )  # fmt: skip
         self.gathering.show(offer, agent.index.roster())
@@ -289,36 +292,45 @@ class Cloud:
         )
         if known is not None:
             raise PeerFault("duplicate", f"node {leaf.node} has another update in round {leaf.round}")
+        if signed.message.seen != gathering.offered.seen:
+            raise PeerFault("mismatch", f"node {leaf.node} vouches for another past of the ledger than the offer")
+        if upload.place >= agent.limits.children:
+            raise PeerFault("malformed", f"place {upload.place}: an edge has at most {agent.limits.children}")
         policy = agent.task(leaf.task).policy
         body = await upload.read(leaf.ciphertext)
         item = Contribution(
-            leaf.task, leaf.round, leaf.edge, leaf.node, len(self.received), signed.stored(), leaf.ciphertext, b""
+            leaf.task, leaf.round, leaf.edge, leaf.node, upload.place, signed.stored(), leaf.ciphertext, b""
         )
         async with gathering.admission:
             gathering.require_open(leaf.task, leaf.round)
             if leaf.node in self.received:
                 return b""
+            places = self.places.setdefault(leaf.edge, {})
+            if upload.place in places.values():
+                raise PeerFault("mismatch", f"edge {leaf.edge} promised place {upload.place} twice")
+            places[leaf.node] = upload.place
             await agent.work(len(body), agent.blobs.put, body, leaf.ciphertext)
-            await self._read_update(policy, item, body)
+            await self._read_update(policy, item, body, item.place)
             agent.store.add_contribution(item)
         return b""
 
-    async def _read_update(self, policy: Policy, item: Contribution, body: bytes | bytearray) -> None:
-        """Decrypt, decode and check an update; one that fails stays, marked with its fault."""
+    async def _read_update(self, policy: Policy, item: Contribution, body: bytes | bytearray, place: int) -> None:
+        """Decrypt, decode and check an update; one that fails stays, marked with its fault. `place` is where its edge says
+        that it stands."""
         agent = self.agent
         message = decode_stored(item.frame, Update).message
         key, refused, integers = b"", "", None
         try:
             key = updates.content_key(message.wrapped, agent.network)
             opened = await agent.work(len(body), updates.judge, message, body, key, policy)
-            await agent.work(opened.integers.nbytes, updates.audit, message, opened)
+            await agent.work(opened.integers.nbytes, updates.audit, message, opened, policy)
             integers = opened.integers
         except PeerFault as fault:
             refused = fault.code
             LOG.warning("update of node %d marked: %s", item.node, fault)
-        if integers is not None and policy.rule.name == "mean":
-            sums = self.sums.setdefault(item.child, np.zeros(policy.parameters, np.int64))
-            await agent.work(integers.nbytes, aggregate.add_weighted, sums, integers, message.leaf.weight)
+        if policy.rule.name == "mean":
+            tree = self.sums.setdefault(item.child, SumTree(policy.parameters))
+            await agent.work(policy.parameters * 2, tree.add, place, integers, message.leaf.weight)
             integers = None
         shown = key if policy.readers == "public" else b""
         self.received[item.node] = Received(item.frame, message.leaf, shown, refused, integers)
@@ -333,6 +345,8 @@ class Cloud:
         if known is not None and known.frame == signed.stored():
             return known.reply
         judge_report(desk, signed)
+        if leaf.roster_block != gathering.offered.roster_block or signed.message.seen != gathering.offered.seen:
+            raise PeerFault("mismatch", f"edge {leaf.edge} judged by another roster, or another past, than was offered")
         gathering.pace(leaf.edge)
         body = await upload.read(signed.message.body_digest)
         policy = agent.task(leaf.task).policy
@@ -366,11 +380,13 @@ class Cloud:
         """Check an edge's report against its updates; PeerFault for anything the edge must not have signed."""
         agent, message = self.agent, signed.message
         body = decode_edge_body(data, agent.limits)
-        desk = self.gathering.desk(message.leaf.task)
+        desk = self.gathering.desk(message.leaf.task, contribution=False)  # also read again before a round is shown
         desk = msgspec.structs.replace(desk, roster=agent.roster_at(self.opening.roster_block if self.opening else 0))
         judged = judge_report_body(desk, message, body)
         rows = []
         for update, refused in judged:
+            if update.message.seen != message.seen:
+                raise PeerFault("mismatch", f"node {update.message.sender} vouches for another past than its edge")
             row = self.received.get(update.message.sender)
             if policy.arrangement == "two-level":
                 key = updates.content_key(update.message.wrapped, agent.network) if policy.readers == "public" else b""
@@ -380,30 +396,48 @@ class Cloud:
             else:
                 rows.append(msgspec.structs.replace(row, refused=row.refused or refused))
         if policy.arrangement == "flat":
-            sums = self.sums.get(message.sender) if policy.rule.name == "mean" else None
-            return Reported(signed.stored(), message.leaf, tuple(rows), sums)
-        return await self._read_sums(policy, signed, body.sealed_sums, tuple(rows))
+            told = {row.leaf.node: place for place, row in enumerate(rows)}
+            if self.places.get(message.sender, {}) != told:
+                raise PeerFault("mismatch", f"edge {message.sender} signed another order than it passed updates on in")
+            summed = None
+            if policy.rule.name == "mean":
+                tree = self.sums.pop(message.sender, SumTree(policy.parameters))
+                summed = await agent.work(policy.parameters * 8, tree.close)
+            return Reported(signed.stored(), message.leaf, tuple(rows), summed)
+        return await self._read_sums(policy, signed, body.sealed_sums, body.sums_children, tuple(rows))
 
     async def _read_sums(
-        self, policy: Policy, signed: Signed[EdgeReport], sealed: bytes, rows: tuple[Received, ...]
+        self,
+        policy: Policy,
+        signed: Signed[EdgeReport],
+        sealed: bytes,
+        children: tuple[bytes, ...],
+        rows: tuple[Received, ...],
     ) -> Reported:
-        """Two-level: the edge's sums are the ones it committed, and their weight is that of its updates."""
+        """Two-level: the edge's sums are the ones it committed, and their weights are those of its updates."""
         agent, message = self.agent, signed.message
-        total = sum(row.leaf.weight for row in rows if not row.refused)
+        weights = settling.declared_weights(rows)
+        total = sum(weights.values())
+        if message.leaf.weights != roots.edge_weights(settling.weights_entries(rows, weights)):
+            raise PeerFault("mismatch", f"edge {message.sender} signed other weights than its updates have")
         if message.weight_total != total:
             raise PeerFault(
                 "mismatch", f"edge {message.sender} claims weight {message.weight_total}, its updates {total}"
             )
         if not total:
-            return Reported(signed.stored(), message.leaf, rows)
+            if message.leaf.aggregate != ZERO32:
+                raise PeerFault("mismatch", f"edge {message.sender} signed sums without an update to add")
+            return Reported(signed.stored(), message.leaf, rows, NOTHING)
         key = updates.content_key(message.wrapped, agent.network)
         place = seal.leaf_context(message.leaf.task, message.leaf.round, message.sender)
         plain = await agent.work(len(sealed), seal.open_sealed, key, sealed, place)
-        sums = tensors.decode_sums(plain, policy.parameters)
-        if await agent.work(sums.nbytes, chunks.sums_root, sums) != message.leaf.aggregate:
+        vector = tensors.decode_sums(plain, policy.parameters)
+        root = await agent.work(vector.nbytes, chunks.sums_root, vector)
+        if not sums.opens(message.leaf.aggregate, root, children):
             raise PeerFault("mismatch", f"the sums of edge {message.sender} do not have the root it signed")
-        blob = agent.blobs.put(sealed)
-        return Reported(signed.stored(), message.leaf, rows, sums, blob, key if policy.readers == "public" else b"")
+        blob, shown = agent.blobs.put(sealed), key if policy.readers == "public" else b""
+        summed = Summed(message.leaf.aggregate, root, children, vector, total)
+        return Reported(signed.stored(), message.leaf, rows, summed, blob, shown)
 
     async def _on_registration(self, received: Signed[Message], upload: Upload) -> bytes:
         """Pay the gas for a node that is not on the ledger yet. It is pending until a registrar admits it."""

@@ -30,6 +30,7 @@ from middleware.types import Policy
 from middleware.wire import canonical, tensors
 from middleware.wire.message import Offer, Poll, ReceiptReply, Signed, Update, decode_stored, encode_metrics
 from nodes.agent import STEP_SECONDS, Agent, random_bytes
+from nodes.chain import ChainView
 from nodes.http import Handler
 from nodes.workloads import Workloads
 
@@ -77,9 +78,12 @@ class Device:
 
     async def _take(self, offer: Signed[Offer]) -> None:
         agent, message = self.agent, offer.message
-        await agent.view.until(lambda index: message.task in index.tasks, 2.0)
+        await agent.view.until(
+            lambda index: message.task in index.tasks and index.head_block >= message.seen.block, 2.0
+        )
         task = agent.task(message.task)
         judge_offer(Desk(agent.id, agent.domain, agent.index.roster(), limits=agent.limits), offer)
+        agent.require_same_past(message.seen)
         if message.state != "open":
             await self._prove(message.task)
             agent.state = f"task {message.task} is {message.state}, {self.proven} receipts proven, {self.omitted} not"
@@ -168,7 +172,14 @@ class Device:
             random_bytes,
         )
         message = Update(
-            agent.id, sequence, composed.leaf, composed.wrapped, metrics, composed.leaf.ciphertext, len(composed.body)
+            agent.id,
+            sequence,
+            composed.leaf,
+            composed.wrapped,
+            metrics,
+            composed.leaf.ciphertext,
+            len(composed.body),
+            offer.seen,
         )
         return composed, agent.sign(message)
 
@@ -216,12 +227,15 @@ class Device:
     async def _prove(self, task: int) -> None:
         """When a task has ended: every receipt must lead to a header on the ledger, or the parent broke its promise."""
         agent, store = self.agent, self.agent.store
-        for round, frame in store.receipts(task):
-            leaf = decode_stored(frame, Update).message.leaf
-            if not await agent.view.until(partial(_has_round, task, round), ANCHOR_SECONDS):
+        for round, frame, reply in store.receipts(task):
+            leaf, receipt = (
+                decode_stored(frame, Update).message.leaf,
+                decode_stored(reply, ReceiptReply).message.receipt,
+            )
+            if not await agent.view.until(partial(_has_round, agent.view, task, round), ANCHOR_SECONDS):
                 LOG.warning("round %d of task %d is not on the ledger: its receipt is kept", round, task)
                 continue
-            header = agent.index.anchored[task][round - 1].header
+            header = agent.view.final.anchored[task][round - 1].header
             try:
                 proof = canonical.decode(await agent.parent.proof(task, round, agent.id), inclusion.Inclusion)
                 inclusion.verify(agent.context, header, proof)
@@ -233,9 +247,14 @@ class Device:
                     error,
                 )
                 continue
-            if proof.leaf != leaf:
+            if (proof.leaf, proof.index) != (leaf, receipt.index):
                 self.omitted += 1
-                LOG.error("round %d of task %d holds another update under this node's name", round, task)
+                LOG.error(
+                    "round %d of task %d does not hold this node's update at place %d, as its receipt promises",
+                    round,
+                    task,
+                    receipt.index,
+                )
                 continue
             self.proven += 1
             store.put_proof(task, round, canonical.encode(proof))
@@ -258,5 +277,5 @@ class Device:
         return None
 
 
-def _has_round(task: int, round: int, index: Index) -> bool:
-    return len(index.anchored.get(task, [])) >= round
+def _has_round(view: ChainView, task: int, round: int, index: Index) -> bool:
+    return len(index.final(view.finality_blocks).anchored.get(task, [])) >= round

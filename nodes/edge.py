@@ -2,7 +2,7 @@
 
 In the flat arrangement it passes every accepted update on as soon as it has promised a place for it; in the two-level
 arrangement it adds them up instead. At the close it signs its root and reports. It never sees a model it must run, and
-it holds one running sum, not the updates.
+it holds the open nodes of one sum tree, not the updates.
 """
 
 from __future__ import annotations
@@ -12,15 +12,12 @@ import hashlib
 import logging
 from collections.abc import Callable, Coroutine
 
-import numpy as np
-
 from ledger.calls import Register
-from middleware.errors import PeerFault, Unavailable
-from middleware.maths import aggregate
+from middleware.errors import ConfigurationError, PeerFault, Unavailable
 from middleware.protocol import update as updates
 from middleware.protocol.machine import Phase
-from middleware.protocol.settlement import Sums
-from middleware.trust import chunks, roots, seal
+from middleware.protocol.sums import NOTHING, Summed, SumTree
+from middleware.trust import roots, seal
 from middleware.trust.access import Desk, fingerprint, is_repeat, judge_offer, judge_receipt, judge_update
 from middleware.trust.keys import sign_edge_root
 from middleware.types import ZERO32, EdgeLeaf, Leaf, Policy
@@ -55,7 +52,7 @@ class Edge:
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
         self.gathering = Gathering(agent, self._close)
-        self.sums: Sums = np.zeros(0, np.int64)
+        self.sums = SumTree(0)
         self.forwards: dict[int, asyncio.Task[None]] = {}
         self.register: Callable[[Register], object] | None = None
         self.handlers: dict[int, Handler] = {
@@ -103,6 +100,7 @@ class Edge:
         task = agent.task(message.task)
         roster = agent.roster_at(message.roster_block)
         judge_offer(Desk(agent.id, agent.domain, agent.index.roster(), limits=agent.limits), offer)
+        agent.require_same_past(message.seen)
         if message.state != "open":
             agent.store.put_offer(message.task, message.round, message.state, offer.stored(), 0.0)
             self.gathering.show(offer, roster)
@@ -117,7 +115,7 @@ class Edge:
         kept = agent.store.contributions(message.task, message.round)
         received = {item.node: fingerprint(decode_stored(item.frame, Update)) for item in kept}
         async with self.gathering.admission:
-            self.sums = np.zeros(task.policy.parameters if task.policy.arrangement == "two-level" else 0, np.int64)
+            self.sums = SumTree(task.policy.parameters)
             for item in kept:
                 await self._restore(task.policy, item)
             self.gathering.open(offer, roster, roster.children(agent.id), message.deadline_seconds, received)
@@ -126,9 +124,10 @@ class Edge:
         """After a restart: add up again, or pass on what was promised and not delivered."""
         if policy.arrangement == "two-level":
             body = self.agent.blobs.get(item.body)
-            if body is not None and not item.refused:
-                message = decode_stored(item.frame, Update).message
-                await self._add(policy, message, self._judge(policy, message, body))
+            if body is None:
+                raise ConfigurationError(f"a body of round {item.round} is gone from {self.agent.blobs.folder}")
+            message = decode_stored(item.frame, Update).message
+            await self._add(policy, message, self._judge(policy, message, body), item.place)
         elif not item.forwarded:
             self._forward(item)
 
@@ -150,6 +149,8 @@ class Edge:
         if is_repeat(desk, signed):
             return self._receipt_of(leaf)
         judge_update(desk, signed)
+        if signed.message.seen != gathering.offered.seen:
+            raise PeerFault("mismatch", f"node {leaf.node} vouches for another past of the ledger than the offer")
         gathering.pace(leaf.node)
         policy = agent.task(leaf.task).policy
         body = await upload.read(leaf.ciphertext)
@@ -161,8 +162,8 @@ class Edge:
                     return self._receipt_of(leaf)
                 raise PeerFault("duplicate", f"node {leaf.node} has an update in round {leaf.round}")
             await agent.work(len(body), agent.blobs.put, body, leaf.ciphertext)
-            refused = await self._add(policy, signed.message, opened)
             place = len(gathering.received)
+            refused = await self._add(policy, signed.message, opened, place)
             reply = agent.receipt(leaf.task, leaf.round, place, roots.leaf_hash(agent.context, leaf)).stored()
             item = Contribution(
                 leaf.task, leaf.round, leaf.node, leaf.node, place, signed.stored(), leaf.ciphertext, reply, refused
@@ -186,17 +187,17 @@ class Edge:
         key = updates.content_key(message.wrapped, self.agent.network)
         return updates.judge(message, body, key, policy)
 
-    async def _add(self, policy: Policy, message: Update, opened: updates.Opened) -> str:
+    async def _add(self, policy: Policy, message: Update, opened: updates.Opened, place: int) -> str:
         """Two-level: check the committed root and add; the fault code of an update that stays in the tree, marked."""
         if policy.arrangement != "two-level":
             return ""
+        size = opened.integers.nbytes
         try:
-            await self.agent.work(opened.integers.nbytes, updates.audit, message, opened)
+            await self.agent.work(size, updates.audit, message, opened, policy)
         except PeerFault as fault:
+            self.sums.add(place, None, 0)
             return fault.code
-        await self.agent.work(
-            opened.integers.nbytes, aggregate.add_weighted, self.sums, opened.integers, message.leaf.weight
-        )
+        await self.agent.work(size, self.sums.add, place, opened.integers, message.leaf.weight)
         return ""
 
     # ------------------------------------------------------------------------------------------------------- upwards
@@ -215,7 +216,7 @@ class Edge:
         tried = b""
         while self._still(item.task, item.round):
             try:
-                await self.agent.parent.post(item.frame, data, tried)
+                await self.agent.parent.post(item.frame, data, tried, item.place)
             except Unavailable as error:
                 tried = item.body
                 LOG.debug("update of node %d not passed on yet: %s", item.node, error)
@@ -234,49 +235,55 @@ class Edge:
     async def _close(self, missing: frozenset[int]) -> None:
         """Sign the root over what has a receipt, store it, and report until the cloud has it."""
         agent, state = self.agent, self.gathering.state
-        policy = agent.task(state.task).policy
+        policy, offer = agent.task(state.task).policy, self.gathering.offered
         if missing:
             LOG.info("round %d closed without nodes %s", state.round, sorted(missing))
         async with self.gathering.admission:
             if (self.gathering.state.task, self.gathering.state.round) != (state.task, state.round):
                 return  # the next offer has come: nobody waits for this report
-            items, sums = agent.store.contributions(state.task, state.round), self.sums
+            items, tree = agent.store.contributions(state.task, state.round), self.sums
         leaves = [decode_stored(item.frame, Update).message.leaf for item in items]
-        sealed, aggregate_root = b"", ZERO32
+        weights = [0 if item.refused else leaf.weight for leaf, item in zip(leaves, items, strict=True)]
+        sealed, weights_root, summed = b"", ZERO32, NOTHING
         wrapped: tuple[Wrapped, ...] = ()
-        total = sum(leaf.weight for leaf, item in zip(leaves, items, strict=True) if not item.refused)
-        if policy.arrangement == "two-level" and total:
-            sealed, wrapped, aggregate_root = await agent.work(
-                sums.nbytes, self._seal_sums, policy, state.task, state.round, sums
+        if policy.arrangement == "two-level":
+            weights_root = roots.edge_weights((leaf.node, weight) for leaf, weight in zip(leaves, weights, strict=True))
+            summed = await agent.work(policy.parameters * 8, tree.close)
+            sealed, wrapped = await agent.work(
+                policy.parameters * 8, self._seal_sums, policy, state.task, state.round, summed
             )
         leaf = EdgeLeaf(
-            state.task, state.round, agent.id, roots.edge_tree(agent.context, leaves).root, len(items), aggregate_root
-        )
+            task=state.task, round=state.round, edge=agent.id, root=roots.edge_tree(agent.context, leaves).root,
+            count=len(items), aggregate=summed.node, weights=weights_root, roster_block=offer.roster_block,
+        )  # fmt: skip
         body = encode_edge_body(
             EdgeBody(
                 tuple(item.frame for item in items),
                 tuple(item.refused for item in items),
                 sealed,
                 hashlib.sha256(sealed).digest() if sealed else ZERO32,
+                summed.children,
             )
         )
         report = EdgeReport(
             sender=agent.id, sequence=agent.sequence(), leaf=leaf,
-            root_signature=sign_edge_root(agent.domain, agent.account, leaf), weight_total=total, wrapped=wrapped,
-            body_digest=hashlib.sha256(body).digest(), body_bytes=len(body),
+            root_signature=sign_edge_root(agent.domain, agent.account, leaf), weight_total=sum(weights),
+            wrapped=wrapped, body_digest=hashlib.sha256(body).digest(), body_bytes=len(body), seen=offer.seen,
         )  # fmt: skip
         agent.blobs.put(body, report.body_digest)
         agent.store.put_outgoing(state.task, state.round, agent.sign(report).stored(), report.body_digest)
         self.gathering.settled(state.task, state.round)
         await self._report(state.task, state.round)
 
-    def _seal_sums(self, policy: Policy, task: int, round: int, sums: Sums) -> tuple[bytes, tuple[Wrapped, ...], bytes]:
+    def _seal_sums(self, policy: Policy, task: int, round: int, summed: Summed) -> tuple[bytes, tuple[Wrapped, ...]]:
         agent = self.agent
+        if summed.vector is None:
+            return b"", ()
         key = seal.new_content_key(random_bytes)
-        sealed = seal.seal(key, tensors.encode_sums(sums), seal.leaf_context(task, round, agent.id))
+        sealed = seal.seal(key, tensors.encode_sums(summed.vector), seal.leaf_context(task, round, agent.id))
         cloud = agent.index.roster().nodes[agent.task(task).cloud].net_key
         readers = [cloud, *(bytes.fromhex(auditor) for auditor in policy.auditors)]
-        return sealed, tuple(Wrapped(reader, seal.wrap(key, reader)) for reader in readers), chunks.sums_root(sums)
+        return sealed, tuple(Wrapped(reader, seal.wrap(key, reader)) for reader in readers)
 
     async def _report(self, task: int, round: int) -> None:
         agent = self.agent

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 
-from middleware.errors import PeerFault
+from middleware.errors import OurFault, PeerFault
 from middleware.protocol.machine import (
     Alarm,
     Arrived,
@@ -98,6 +98,13 @@ class Gathering:
         self.show(offer, roster)
         for child in sorted(received):
             self.arrived(message.task, message.round, child)
+
+    @property
+    def offered(self) -> Offer:
+        """The offer that is shown. Only asked for while a round is open or closing."""
+        if self.offer is None:
+            raise OurFault("no offer is shown")
+        return self.offer.message
 
     @property
     def is_open(self) -> bool:

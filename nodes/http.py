@@ -53,8 +53,9 @@ class Meters:
 class Upload:
     """The body behind a header that has been judged: read once, into one buffer, hashed as it arrives."""
 
-    def __init__(self, routes: Routes, request: web.Request, length: int, offset: int) -> None:
+    def __init__(self, routes: Routes, request: web.Request, length: int, offset: int, place: int) -> None:
         self.routes, self.request, self.length, self.offset = routes, request, length, offset
+        self.place = place  # that the sender says the update was promised: unsigned, so a hint and no more
         self.partial = routes.partial
 
     @contextmanager
@@ -204,7 +205,7 @@ class Routes:
         limits, meters = self.node.limits, self.node.meters
         if not self.node.ready:
             raise PeerFault("overloaded", "this node is still joining the ledger")
-        offset = _number(request.query.get("offset", "0"))
+        offset, place = _number(request.query.get("offset", "0")), _number(request.query.get("place", "0"))
         try:
             async with asyncio.timeout(HEADER_SECONDS):
                 head = frame.parse_head(await _exactly(request, frame.HEAD_BYTES), limits)
@@ -214,7 +215,7 @@ class Routes:
         handler = self.node.handlers.get(head.code)
         if handler is None:
             raise PeerFault("wrong-tier", f"this node takes no {type(signed.message).__name__}")
-        upload = Upload(self, request, head.body_bytes, offset)
+        upload = Upload(self, request, head.body_bytes, offset, place)
         with meters.seconds.time():
             answer = await handler(signed, upload)
         meters.accepted.labels(type(signed.message).__name__).inc()

@@ -110,7 +110,7 @@ def _scene(record: Evidence, task: Task, anchor: Anchor, blobs: Blobs, scope: st
     return Scene(
         domain=record.ledger_domain, task=task, header=anchor.header, block=position.block,
         transaction=position.transaction, blobs=blobs, roster=record.index.roster(position.block), scope=scope,
-        reader=reader,
+        reader=reader, holds=record.index.holds,
     )  # fmt: skip
 
 

@@ -14,11 +14,13 @@ import msgspec
 from ledger.audit.report import NOBODY, Bench
 from ledger.audit.scene import Scene, fetch, short
 from middleware.errors import PeerFault
+from middleware.protocol import sums as summing
 from middleware.protocol import update as updates
-from middleware.protocol.settlement import Received, Reported, Sums, edge_sums
+from middleware.protocol.settlement import Received, Reported, declared_weights, edge_sums, weights_entries
+from middleware.protocol.sums import NOTHING, Summed
 from middleware.trust import chunks, keys, roots, seal
 from middleware.trust.access import status_fault
-from middleware.types import ZERO32, Node, Status, Tier
+from middleware.types import ZERO32, Node, Seen, Status, Tier
 from middleware.wire import tensors
 from middleware.wire.manifest import ManifestEdge, ManifestUpdate
 from middleware.wire.message import (
@@ -36,19 +38,23 @@ class Inputs(msgspec.Struct, frozen=True):
     """What the round's manifest lists, judged. `readable`: every frame decoded; `complete`: every content was seen."""
 
     edges: tuple[Reported, ...]
+    forced: tuple[Received, ...]
     readable: bool
     complete: bool
 
 
-def judge_inputs(scene: Scene, bench: Bench, edges: Iterable[ManifestEdge]) -> Inputs:
+def judge_inputs(
+    scene: Scene, bench: Bench, edges: Iterable[ManifestEdge], forced: Iterable[ManifestUpdate], roster_block: int
+) -> Inputs:
     """Every edge and update of a round, in the manifest's order."""
     reported: list[Reported] = []
     readable = complete = True
     seen: dict[int, int] = {}  # device: the edge that it stood under first
     names: set[int] = set()
     for number, edge in enumerate(edges):
-        signed = _report(scene, bench, number, edge, names)
-        rows = [_update(scene, bench, at, row, signed, seen) for at, row in enumerate(edge.updates)]
+        signed = _report(scene, bench, number, edge, names, roster_block)
+        at_edge = signed.message.leaf.edge if signed is not None else 0
+        rows = [_update(scene, bench, at, row, at_edge, seen) for at, row in enumerate(edge.updates)]
         if signed is None or any(row is None for row in rows):
             readable = complete = False
             continue
@@ -57,17 +63,23 @@ def judge_inputs(scene: Scene, bench: Bench, edges: Iterable[ManifestEdge]) -> I
         _tree(scene, bench, signed.message, received)
         _body(scene, bench, signed.message, edge)
         adds = whole and scene.task.policy.rule.name == "mean"
-        sums = edge_sums(received, scene.task.policy.parameters)[0] if adds else None
-        sums = _sums(scene, bench, signed.message, edge, received, sums)
-        complete = complete and (whole or sums is not None)
-        reported.append(Reported(edge.report, signed.message.leaf, received, sums, edge.sums, edge.content_key))
-    return Inputs(tuple(reported), readable, complete)
+        added = edge_sums(received, declared_weights(received), scene.task.policy.parameters) if adds else None
+        summed = _sums(scene, bench, signed.message, edge, received, added)
+        complete = complete and (whole or summed is not None)
+        received = tuple(msgspec.structs.replace(row, integers=None) for row in received) if adds else received
+        reported.append(Reported(edge.report, signed.message.leaf, received, summed, edge.sums, edge.content_key))
+    told = [_update(scene, bench, at, row, None, seen) for at, row in enumerate(forced)]
+    readable = readable and None not in told
+    complete = complete and all(row is not None and row.complete for row in told)
+    return Inputs(tuple(reported), tuple(row.received for row in told if row is not None), readable, complete)
 
 
 # ------------------------------------------------------------------------------------------------------------------ edges
 
 
-def _report(scene: Scene, bench: Bench, number: int, edge: ManifestEdge, names: set[int]) -> Signed[EdgeReport] | None:
+def _report(
+    scene: Scene, bench: Bench, number: int, edge: ManifestEdge, names: set[int], roster_block: int
+) -> Signed[EdgeReport] | None:
     """An edge's report: decoded, from an active edge below this cloud, for this round, signed with both of its keys."""
     try:
         signed = decode_stored(edge.report, EdgeReport)
@@ -82,6 +94,10 @@ def _report(scene: Scene, bench: Bench, number: int, edge: ManifestEdge, names: 
         wrong = f"the edge is {status_fault(node)} in the round's roster"
     if not wrong and (message.leaf.task, message.leaf.round) != (scene.header.task, scene.header.round):
         wrong = f"it was made for task {message.leaf.task}, round {message.leaf.round}"
+    if not wrong and message.leaf.roster_block != roster_block:
+        wrong = (
+            f"it judged by the roster of block {message.leaf.roster_block}, the round by that of block {roster_block}"
+        )
     if not wrong and message.sender in names:
         wrong = "the edge stands twice in the round"
     names.add(message.sender)
@@ -97,7 +113,14 @@ def _report(scene: Scene, bench: Bench, number: int, edge: ManifestEdge, names: 
         bench.invalid("edge", subject, "its account did not sign this root", NOBODY)
         return signed
     bench.valid("edge", subject)
+    _past(scene, bench, subject, message.seen, scene.by_edge(message.sender))
     return signed
+
+
+def _past(scene: Scene, bench: Bench, subject: str, seen: Seen, by: str) -> None:
+    """Signers vouch for the ledger's past: a record without what they saw is not the one that they worked on."""
+    forgotten = scene.forgotten(seen)
+    bench.holds(not forgotten, "past", subject, forgotten, by)
 
 
 def _misplaced(scene: Scene, node: Node | None, number: int, tier: Tier, parent: int) -> str:
@@ -143,7 +166,7 @@ def _body(scene: Scene, bench: Bench, report: EdgeReport, edge: ManifestEdge) ->
     except PeerFault as fault:
         bench.invalid("edge", subject, fault.detail, scene.by_edge(report.sender), report.body_digest)
         return
-    same = body.frames == frames and body.sums_digest == edge.sums
+    same = body.frames == frames and body.sums_digest == edge.sums and body.sums_children == edge.sums_children
     bench.holds(
         same, "edge", subject, "it holds other updates or sums than the manifest lists",
         f"{scene.by_edge(report.sender)} against {scene.by_cloud}", report.body_digest,
@@ -157,39 +180,49 @@ def _flat_bodies(frames: tuple[bytes, ...], edge: ManifestEdge) -> set[bytes]:
 
 
 def _sums(
-    scene: Scene, bench: Bench, report: EdgeReport, edge: ManifestEdge, rows: tuple[Received, ...], added: Sums | None
-) -> Sums | None:
+    scene: Scene, bench: Bench, report: EdgeReport, edge: ManifestEdge, rows: tuple[Received, ...], added: Summed | None
+) -> Summed | None:
     """The undivided sums that the round used of this edge: what its updates add up to, and what it committed."""
     policy, subject = scene.task.policy, f"sums of {scene.who(report.sender)}"
     by = scene.by_edge(report.sender)
-    total = sum(row.leaf.weight for row in rows if not row.refused)
-    if policy.arrangement == "flat" or not total:
-        bench.holds(
-            edge.sums == ZERO32 and report.leaf.aggregate == ZERO32, "edge", subject, "there should be none here", by
-        )
+    weights = declared_weights(rows)
+    total = sum(weights.values())
+    if policy.arrangement == "flat":
+        none = edge.sums == ZERO32 and report.leaf.aggregate == ZERO32 and report.leaf.weights == ZERO32
+        bench.holds(none, "edge", subject, "there should be none here", by)
         return added
+    bench.holds(
+        report.leaf.weights == roots.edge_weights(weights_entries(rows, weights)), "edge",
+        f"weights of {scene.who(report.sender)}", "they are not those of its usable updates", by,
+    )  # fmt: skip
+    if not total:
+        none = edge.sums == ZERO32 and report.leaf.aggregate == ZERO32
+        bench.holds(none, "edge", subject, "there should be none here", by)
+        return NOTHING
     if not bench.holds(
         report.weight_total == total, "edge", f"weight of {scene.who(report.sender)}",
         f"its usable updates weigh {total}, it claims {report.weight_total}", by,
     ):  # fmt: skip
         return added
-    committed = _committed_sums(scene, bench, report, edge, subject)
+    committed = _committed_sums(scene, bench, report, edge, subject, total)
     if committed is None:
         return added
     if added is None:
         return committed
     bench.holds(
-        bool((committed == added).all()),
+        committed.node == added.node,
         "edge",
         subject,
-        "they are not the weighted sum of its usable updates",
+        "they are not the weighted sum of its usable updates, group by group",
         by,
         edge.sums,
     )
     return committed
 
 
-def _committed_sums(scene: Scene, bench: Bench, report: EdgeReport, edge: ManifestEdge, subject: str) -> Sums | None:
+def _committed_sums(
+    scene: Scene, bench: Bench, report: EdgeReport, edge: ManifestEdge, subject: str, total: int
+) -> Summed | None:
     closed = scene.closed()
     sealed = fetch(bench, scene.blobs, "edge", f"sealed {subject}", edge.sums, scene.cloud)
     if sealed is None:
@@ -208,11 +241,10 @@ def _committed_sums(scene: Scene, bench: Bench, report: EdgeReport, edge: Manife
         return None
     root = chunks.sums_root(sums)
     good = bench.holds(
-        root == report.leaf.aggregate, "edge", subject,
-        f"they have root {short(root)}, the edge signed {short(report.leaf.aggregate)}", scene.by_edge(report.sender),
-        edge.sums,
+        summing.opens(report.leaf.aggregate, root, edge.sums_children), "edge", subject,
+        f"they have root {short(root)}, which is not what the edge signed", scene.by_edge(report.sender), edge.sums,
     )  # fmt: skip
-    return sums if good else None
+    return Summed(report.leaf.aggregate, root, edge.sums_children, sums, total) if good else None
 
 
 # ---------------------------------------------------------------------------------------------------------------- updates
@@ -224,17 +256,18 @@ class _Row(msgspec.Struct, frozen=True):
 
 
 def _update(
-    scene: Scene, bench: Bench, at: int, row: ManifestUpdate, report: Signed[EdgeReport] | None, seen: dict[int, int]
+    scene: Scene, bench: Bench, at: int, row: ManifestUpdate, under: int | None, seen: dict[int, int]
 ) -> _Row | None:
-    """One update: its frame, then its content."""
-    edge = report.message.leaf.edge if report is not None else 0
+    """One update: its frame, then its content. `under` is the edge that lists it, None for one that the ledger forced."""
     try:
         signed = decode_stored(row.frame, Update)
     except PeerFault as fault:
-        bench.invalid("update", f"update number {at} of {scene.who(edge)}", fault.detail, scene.by_cloud)
+        listed = "forced" if under is None else f"of {scene.who(under)}"
+        bench.invalid("update", f"update number {at} {listed}", fault.detail, scene.by_cloud)
         return None
     leaf = signed.message.leaf
-    subject = f"update of {scene.who(leaf.node)}"
+    edge = leaf.edge if under is None else under
+    subject = f"{'forced ' * (under is None)}update of {scene.who(leaf.node)}"
     wrong, by = _wrong_frame(scene, signed, edge, row)
     if not wrong and leaf.node in seen:
         wrong = f"the node stands twice in the round, under {scene.who(seen[leaf.node])} and {scene.who(edge)}"
@@ -244,6 +277,7 @@ def _update(
         bench.invalid("update", subject, wrong, by)
     else:
         bench.valid("update", subject)
+        _past(scene, bench, subject, signed.message.seen, scene.by_device(leaf.node))
     integers, complete = _content(scene, bench, signed.message, row, subject)
     return _Row(Received(row.frame, leaf, row.content_key, row.refused, integers), complete)
 
@@ -314,7 +348,7 @@ def _opened(
         if scene.task.policy.readers == "auditors" and scene.reader is not None:
             key = updates.content_key(message.wrapped, scene.reader)
         opened = updates.judge(message, body, key, scene.task.policy)
-        updates.audit(message, opened)
+        updates.audit(message, opened, scene.task.policy)
         integers = opened.integers
     except PeerFault as fault:
         found, detail = fault.code, fault.detail

@@ -17,7 +17,7 @@ from ledger.audit.report import Bench
 from ledger.audit.scene import Before, Scene, fetch, short
 from middleware.errors import DrystoneError, PeerFault
 from middleware.maths import reward
-from middleware.protocol.settlement import Opening, Settlement, settle
+from middleware.protocol.settlement import Forced, Opening, Settlement, settle
 from middleware.protocol.update import Floats
 from middleware.trust import merkle, roots
 from middleware.types import ZERO32, Roster
@@ -41,7 +41,7 @@ def judge_round(scene: Scene, bench: Bench, before: Before, roster_at: Callable[
         bench.unverifiable("aggregate", "aggregate", "it cannot be repeated without the manifest")
         return After(Before(_model_out(scene, bench, None), None, before.roster_block), None, None)
     place = _roster(scene, bench, manifest, before, roster_at)
-    inputs = judge_inputs(place, bench, manifest.edges)
+    inputs = judge_inputs(place, bench, manifest.edges, manifest.forced, manifest.roster_block)
     _commitments(place, bench, manifest, inputs)
     settlement = _settled(place, bench, manifest, inputs, before)
     if settlement is not None:
@@ -123,19 +123,23 @@ def _commitments(scene: Scene, bench: Bench, manifest: Manifest, inputs: Inputs)
         tree.size == header.inputs_count, "edge", "inputsCount",
         f"{tree.size} edges reported, the header counts {header.inputs_count}", by,
     )  # fmt: skip
-    usable = sum(not row.refused for edge in inputs.edges for row in edge.updates)
+    listed = [edge.updates for edge in manifest.edges] + ([manifest.forced] if manifest.forced else [])
+    groups = [edge.updates for edge in inputs.edges] + ([inputs.forced] if inputs.forced else [])
+    usable = sum(not row.refused for group in groups for row in group)
     least = scene.task.policy.min_updates
     bench.holds(
         manifest.void == (usable < least), "aggregate", "void",
         f"the manifest says {manifest.void}: {usable} updates could be used, the policy wants {least}", by, header.manifest,
     )  # fmt: skip
-    weights = [row.weight for edge in manifest.edges for row in edge.updates]
-    nodes = [row.leaf.node for edge in inputs.edges for row in edge.updates]
+    total = sum(row.weight for rows in listed for row in rows)
     bench.holds(
-        manifest.weight_total == sum(weights), "aggregate", "total weight",
-        f"the weights listed add up to {sum(weights)}, not {manifest.weight_total}", by, header.manifest,
+        manifest.weight_total == total, "aggregate", "total weight",
+        f"the weights listed add up to {total}, not {manifest.weight_total}", by, header.manifest,
     )  # fmt: skip
-    root = roots.weights_root(list(zip(nodes, weights, strict=True)))
+    root = roots.weights_root(
+        roots.edge_weights((one.leaf.node, row.weight) for one, row in zip(group, rows, strict=True))
+        for group, rows in zip(groups, listed, strict=True)
+    )
     bench.holds(
         root == header.weights_root, "aggregate", "weightsRoot",
         f"the weights listed have root {short(root)}, the header {short(header.weights_root)}", by,
@@ -173,12 +177,12 @@ def _rewards(scene: Scene, bench: Bench, manifest: Manifest, before: Before) -> 
 def manifest_weights(manifest: Manifest) -> dict[int, int]:
     """The rule's weight by device, as the manifest lists it. A frame that does not decode counts for nobody."""
     weights: dict[int, int] = {}
-    for edge in manifest.edges:
-        for row in edge.updates:
-            try:
-                weights[decode_stored(row.frame, Update).message.sender] = row.weight
-            except PeerFault:
-                continue
+    rows = [row for edge in manifest.edges for row in edge.updates] + list(manifest.forced)
+    for row in rows:
+        try:
+            weights[decode_stored(row.frame, Update).message.sender] = row.weight
+        except PeerFault:
+            continue
     return weights
 
 
@@ -201,7 +205,7 @@ def _settled(scene: Scene, bench: Bench, manifest: Manifest, inputs: Inputs, bef
     )  # fmt: skip
     try:
         with np.errstate(all="ignore"):  # a hostile history may add up to infinity; what counts is the same bits
-            return settle(scene.context, scene.task.policy, opening, inputs.edges)
+            return settle(scene.context, scene.task.policy, opening, inputs.edges, Forced(header.forced, inputs.forced))
     except (DrystoneError, ValueError, ArithmeticError) as error:
         bench.invalid("aggregate", "aggregate", f"it cannot be repeated: {error}", scene.by_cloud)
         return None

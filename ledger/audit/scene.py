@@ -7,7 +7,7 @@ that a missing one and an altered one are told apart in one place.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -16,7 +16,7 @@ from ledger.audit.report import NOBODY, Bench
 from middleware.protocol.update import Floats
 from middleware.trust import eip712
 from middleware.trust.keys import NetworkKey
-from middleware.types import ZERO32, Header, Roster, Task
+from middleware.types import ZERO32, Header, Roster, Seen, Task
 from middleware.wire.commitment import Context
 
 
@@ -48,6 +48,7 @@ class Scene(msgspec.Struct, frozen=True):
     roster: Roster
     scope: str  # public | auditor
     reader: NetworkKey | None
+    holds: Callable[[Seen], bool]  # whether the ledger's record has this block
 
     @property
     def context(self) -> Context:
@@ -72,6 +73,13 @@ class Scene(msgspec.Struct, frozen=True):
 
     def by_device(self, node: int) -> str:
         return f"the update signature of {self.who(node)}"
+
+    def forgotten(self, seen: Seen) -> str:
+        """What is wrong when a signer vouches for a block that this record does not have, or ""."""
+        if seen == Seen() or self.holds(seen):
+            return ""
+        block = f"block {seen.block} with hash {short(seen.hash)}"
+        return f"it vouches for {block}, which this record does not have: the ledger was rewound or forked"
 
     def closed(self) -> str:
         """Why this reader may not open contents, or "" when it may."""

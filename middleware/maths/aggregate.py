@@ -157,6 +157,11 @@ def trimmed_mean(rows: Rows, weights: Sequence[int], f: int) -> Aggregate:
     return Aggregate((1,) * count, _middle(rows, f, count - f), count - 2 * f)
 
 
+LINEAR: Final[dict[str, Callable[[Rows, Sequence[int], int], tuple[int, ...]]]] = {
+    "mean": lambda rows, weights, f: tuple(weights),
+    "multi-krum": multi_krum_weights,
+}
+
 RULES: Final[dict[str, Callable[[Rows, Sequence[int], int], Aggregate]]] = {
     "mean": mean,
     "median": median,
@@ -171,6 +176,17 @@ def aggregate(rule: str, rows: Rows, weights: Sequence[int], f: int) -> Aggregat
     ValueError for an unknown rule, no rows, rows of different length or not of signed integers, a weight that is not
     positive, a negative f, or fewer rows than the rule's bound needs.
     """
+    _require_rows(rule, rows, weights, f)
+    return RULES[rule](rows, weights, f)
+
+
+def linear_weights(rule: str, rows: Rows, weights: Sequence[int], f: int) -> tuple[int, ...]:
+    """The integer weight of each row under a rule whose sums are weighted sums (`LINEAR`). ValueError as `aggregate`."""
+    _require_rows(rule, rows, weights, f)
+    return LINEAR[rule](rows, weights, f)
+
+
+def _require_rows(rule: str, rows: Rows, weights: Sequence[int], f: int) -> None:
     if rule not in RULES:
         raise ValueError(f"no rule named {rule!r}: choose one of {', '.join(RULES)}")
     if len(rows) == 0 or len(rows) != len(weights):
@@ -179,4 +195,3 @@ def aggregate(rule: str, rows: Rows, weights: Sequence[int], f: int) -> Aggregat
         raise ValueError("updates are vectors of signed integers of one length")
     if f < 0 or any(weight <= 0 for weight in weights):
         raise ValueError("f cannot be negative, and every declared weight is at least 1")
-    return RULES[rule](rows, weights, f)

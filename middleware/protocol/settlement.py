@@ -14,18 +14,16 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
 from middleware.maths import aggregate, grid, reward
+from middleware.protocol import sums
+from middleware.protocol.sums import Summed, SumTree
 from middleware.protocol.update import Floats, Integers
-from middleware.trust import chunks, merkle, roots
+from middleware.trust import merkle, roots
 from middleware.types import ZERO32, EdgeLeaf, Header, Leaf, Policy
 from middleware.wire import tensors
 from middleware.wire.commitment import Context
 from middleware.wire.manifest import Manifest, ManifestEdge, ManifestUpdate, encode_manifest
-
-Sums = npt.NDArray[np.int64]
 
 
 class Received(msgspec.Struct, frozen=True):
@@ -41,16 +39,24 @@ class Received(msgspec.Struct, frozen=True):
 class Reported(msgspec.Struct, frozen=True):
     """One edge's round: its signed report and its updates by index.
 
-    `sums` are the undivided weighted sums of its updates when the rule is the mean, computed by the edge (two-level) or
-    by the cloud as updates arrive (flat): either way memory does not grow with the number of devices.
+    `summed` is the tree over its updates when the rule is the mean, computed by the edge (two-level) or by the cloud as
+    updates arrive (flat): either way memory does not grow with the number of devices.
     """
 
     frame: bytes
     leaf: EdgeLeaf
     updates: tuple[Received, ...]
-    sums: Sums | None = None
+    summed: Summed | None = None
     sums_blob: bytes = ZERO32
     sums_key: bytes = b""
+
+
+class Forced(msgspec.Struct, frozen=True):
+    """Updates that devices put before the ledger because no edge took them, in the ledger's order. `chain` is the
+    ledger's value behind the last one that this round acknowledges."""
+
+    chain: bytes = ZERO32
+    updates: tuple[Received, ...] = ()
 
 
 class Opening(msgspec.Struct, frozen=True):
@@ -79,43 +85,65 @@ class Settlement(msgspec.Struct, frozen=True):
     void: bool
 
 
-def edge_sums(updates: Sequence[Received], parameters: int) -> tuple[Sums, int]:
-    """The undivided weighted sum of an edge's usable updates and their total weight."""
-    sums: Sums = np.zeros(parameters, np.int64)
-    total = 0
-    for update in updates:
-        if update.integers is not None:
-            aggregate.add_weighted(sums, update.integers, update.leaf.weight)
-            total += update.leaf.weight
-    return sums, total
+def edge_sums(updates: Sequence[Received], weights: Mapping[int, int], parameters: int) -> Summed:
+    """The sum tree over one edge's updates, by index; `weights` by node, nothing where a node has none."""
+    tree = SumTree(parameters)
+    for index, update in enumerate(updates):
+        tree.add(index, update.integers, weights.get(update.leaf.node, 0))
+    return tree.close()
 
 
-def combine(policy: Policy, edges: Sequence[Reported]) -> tuple[dict[int, int], Sums, int]:
-    """(weight by node, undivided sums, total) of the round's rule over everything usable, in the committed order."""
-    usable = [u for edge in edges for u in edge.updates if not u.refused]
+def declared_weights(updates: Sequence[Received]) -> dict[int, int]:
+    """The mean's weights: declared samples of whatever was not refused."""
+    return {update.leaf.node: update.leaf.weight for update in updates if not update.refused}
+
+
+def weights_entries(updates: Sequence[Received], weights: Mapping[int, int]) -> list[tuple[int, int]]:
+    """(node, weight) of one edge's updates in index order: 0 for what was refused or not selected."""
+    return [(u.leaf.node, 0 if u.refused else weights.get(u.leaf.node, 0)) for u in updates]
+
+
+def combine(policy: Policy, edges: Sequence[Reported], forced: Forced) -> tuple[dict[int, int], Summed]:
+    """(weight by node, the sum tree's top) of the round's rule over everything usable, in the committed order."""
+    groups = _groups(edges, forced)
+    usable = [u for group in groups for u in group if not u.refused]
     if policy.rule.name == "mean":
-        sums: Sums = np.zeros(policy.parameters, np.int64)
-        for edge in edges:
-            if edge.sums is not None:
-                sums += edge.sums
-        weights = {u.leaf.node: u.leaf.weight for u in usable}
-        return weights, sums, sum(weights.values())
+        weights = declared_weights(usable)
+        members = [edge.summed if edge.summed is not None else sums.NOTHING for edge in edges]
+        members += [edge_sums(group, weights, policy.parameters) for group in groups[len(edges) :]]
+        return weights, sums.over(members)
     rows = [u.integers for u in usable if u.integers is not None]
-    result = aggregate.aggregate(policy.rule.name, rows, [u.leaf.weight for u in usable], policy.rule.f)
-    return {u.leaf.node: int(w) for u, w in zip(usable, result.weights, strict=True)}, result.sums, result.total
+    declared = [u.leaf.weight for u in usable]
+    if policy.rule.name in aggregate.LINEAR:
+        chosen = aggregate.linear_weights(policy.rule.name, rows, declared, policy.rule.f)
+        weights = {u.leaf.node: weight for u, weight in zip(usable, chosen, strict=True)}
+        return weights, sums.over([edge_sums(group, weights, policy.parameters) for group in groups])
+    result = aggregate.aggregate(policy.rule.name, rows, declared, policy.rule.f)
+    weights = {u.leaf.node: weight for u, weight in zip(usable, result.weights, strict=True)}
+    return weights, sums.alone(result.sums, result.total)
 
 
-def settle(context: Context, policy: Policy, opening: Opening, edges: Sequence[Reported]) -> Settlement:
+def _groups(edges: Sequence[Reported], forced: Forced) -> list[tuple[Received, ...]]:
+    """The round's updates by edge, in the inputs' order; what was forced comes last."""
+    return [edge.updates for edge in edges] + ([forced.updates] if forced.updates else [])
+
+
+NONE_FORCED = Forced()
+
+
+def settle(
+    context: Context, policy: Policy, opening: Opening, edges: Sequence[Reported], forced: Forced = NONE_FORCED
+) -> Settlement:
     """Apply the rule; `edges` in the order of the cloud's receipts. The manifest's metrics are left empty, see `finish`."""
-    usable = sum(1 for edge in edges for u in edge.updates if not u.refused)
-    void = usable < policy.min_updates
+    groups = _groups(edges, forced)
+    void = sum(not u.refused for group in groups for u in group) < policy.min_updates
     if void:
         weights: dict[int, int] = {}
-        sums: Sums = np.zeros(0, np.int64)
+        summed = sums.NOTHING
         model, rewards = opening.model, dict(opening.rewards)
     else:
-        weights, sums, total = combine(policy, edges)
-        model = grid.apply(opening.model, aggregate.divide(sums, total), policy.grid.exponent)
+        weights, summed = combine(policy, edges, forced)
+        model = moved(opening.model, summed, policy)
         paid = sorted(node for node, weight in weights.items() if weight > 0)
         rewards = reward.accumulate(opening.rewards, reward.pays(policy.reward_per_round, paid))
     model_blob = tensors.encode_model(model)
@@ -130,11 +158,11 @@ def settle(context: Context, policy: Policy, opening: Opening, edges: Sequence[R
         model_in=opening.model_in,
         model_out=hashlib.sha256(model_blob).digest(),
         edges=tuple(_manifest_edge(edge, weights) for edge in edges),
+        forced=_manifest_updates(forced.updates, weights),
         weight_total=sum(weights.values()),
         rewards=tuple(sorted(rewards.items())),
         metrics=b"",
     )
-    entries = [(u.leaf.node, 0 if u.refused else weights.get(u.leaf.node, 0)) for edge in edges for u in edge.updates]
     header = Header(
         task=opening.task,
         round=opening.round,
@@ -144,10 +172,10 @@ def settle(context: Context, policy: Policy, opening: Opening, edges: Sequence[R
         model_in=opening.model_in,
         inputs_root=roots.inputs_tree(context, [edge.leaf for edge in edges]).root,
         inputs_count=len(edges),
-        forced=ZERO32,
-        weights_root=roots.weights_root(entries),
+        forced=forced.chain,
+        weights_root=roots.weights_root(roots.edge_weights(weights_entries(group, weights)) for group in groups),
         model_out=manifest.model_out,
-        chunks_root=ZERO32 if void else chunks.sums_root(sums),
+        chunks_root=summed.node,
         scores_root=ZERO32,
         rewards_root=merkle.sum_root(sorted(rewards.items())),
         budget=ZERO32,
@@ -162,13 +190,25 @@ def finish(settlement: Settlement, metrics: bytes) -> tuple[Header, bytes]:
     return msgspec.structs.replace(settlement.header, manifest=hashlib.sha256(blob).digest()), blob
 
 
+def moved(model: Floats, summed: Summed, policy: Policy) -> Floats:
+    """The new model: the sums divided once, applied on the grid. A sum tree without weight moves nothing."""
+    if summed.vector is None:
+        return model
+    return grid.apply(model, aggregate.divide(summed.vector, summed.weight), policy.grid.exponent)
+
+
 def _manifest_edge(edge: Reported, weights: Mapping[int, int]) -> ManifestEdge:
     return ManifestEdge(
         report=edge.frame,
-        updates=tuple(
-            ManifestUpdate(u.frame, index, 0 if u.refused else weights.get(u.leaf.node, 0), u.content_key, u.refused)
-            for index, u in enumerate(edge.updates)
-        ),
+        updates=_manifest_updates(edge.updates, weights),
         sums=edge.sums_blob,
         content_key=edge.sums_key,
+        sums_children=edge.summed.children if edge.summed is not None and edge.sums_blob != ZERO32 else (),
+    )
+
+
+def _manifest_updates(updates: Sequence[Received], weights: Mapping[int, int]) -> tuple[ManifestUpdate, ...]:
+    return tuple(
+        ManifestUpdate(u.frame, index, weight, u.content_key, u.refused)
+        for index, (u, (_, weight)) in enumerate(zip(updates, weights_entries(updates, weights), strict=True))
     )

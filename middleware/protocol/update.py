@@ -83,7 +83,7 @@ def compose(
         sequence=sequence,
         weight=min(samples, policy.samples_cap),
         ciphertext=hashlib.sha256(body).digest(),
-        update_root=chunks.update_root(integers, salt),
+        update_root=chunks.update_root(integers, salt, policy.grid.width),
         metrics=hashlib.sha256(metrics).digest(),
     )
     wrapped = tuple(Wrapped(reader, seal.wrap(key, reader)) for reader in readers)
@@ -118,9 +118,9 @@ def judge(message: Update, body: bytes | bytearray | memoryview, key: bytes, pol
     return Opened(integers, bytes(plain[:SALT_BYTES]))
 
 
-def audit(message: Update, opened: Opened) -> None:
+def audit(message: Update, opened: Opened, policy: Policy) -> None:
     """PeerFault("mismatch") unless the decoded integers have the root that the leaf commits."""
-    if chunks.update_root(opened.integers, opened.salt) != message.leaf.update_root:
+    if chunks.update_root(opened.integers, opened.salt, policy.grid.width) != message.leaf.update_root:
         raise PeerFault("mismatch", f"update of node {message.leaf.node} does not have the root it commits")
 
 

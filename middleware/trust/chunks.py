@@ -1,6 +1,7 @@
 """Roots over vectors: the trees whose leaves are chunks of 256 integers, so that a dispute shows one chunk.
 
-An update's root is salted: chunk leaf = SHA-256(0x00 || salt 16 || 256 big-endian int32). Without the salt an outsider
+An update's root is salted: chunk leaf = SHA-256(0x00 || salt 16 || 256 big-endian integers), of 2 bytes each where the
+grid has at most 16 bits, else of 4: what a dispute puts on a chain is paid by the byte. Without the salt an outsider
 could guess a chunk (most of a sparse update is zeros) and test it against the leaf. Sums are public to whoever may read
 them, so theirs is plain: SHA-256(0x00 || 256 big-endian int64). Big-endian because the EVM reads words so. The last
 chunk is padded with zeros; above the leaves the tree is RFC 9162's (`merkle`).
@@ -27,16 +28,16 @@ _BLOCK: Final = 4096  # chunks widened at once: 4 MiB of int32
 IntegerVector = NDArray[np.signedinteger[Any]]
 
 
-def update_tree(integers: IntegerVector, salt: bytes) -> Tree:
-    """The salted tree over an update's integers (d,), any signed dtype, every value within int32."""
+def update_tree(integers: IntegerVector, salt: bytes, width: int) -> Tree:
+    """The salted tree over an update's integers (d,), any signed dtype, every value within `width` bytes (2 or 4)."""
     if len(salt) != SALT_BYTES:
         raise ConfigurationError(f"a salt has {SALT_BYTES} bytes, got {len(salt)}")
-    return _tree(integers, ">i4", salt)
+    return _tree(integers, _wire(width), salt)
 
 
-def update_root(integers: IntegerVector, salt: bytes) -> bytes:
+def update_root(integers: IntegerVector, salt: bytes, width: int) -> bytes:
     """Root of `update_tree`: what an update's leaf commits."""
-    return update_tree(integers, salt).root
+    return update_tree(integers, salt, width).root
 
 
 def sums_tree(sums: IntegerVector) -> Tree:
@@ -49,9 +50,9 @@ def sums_root(sums: IntegerVector) -> bytes:
     return sums_tree(sums).root
 
 
-def update_chunk(integers: IntegerVector, index: int) -> bytes:
-    """The 1,024 bytes of chunk `index`, as a dispute publishes them beside the salt."""
-    return _chunk(integers, index, ">i4")
+def update_chunk(integers: IntegerVector, index: int, width: int) -> bytes:
+    """The 256 * `width` bytes of chunk `index`, as a dispute publishes them beside the salt."""
+    return _chunk(integers, index, _wire(width))
 
 
 def sums_chunk(sums: IntegerVector, index: int) -> bytes:
@@ -67,6 +68,12 @@ def chunk_leaf(chunk: bytes, salt: bytes = b"") -> bytes:
 def chunk_count(parameters: int) -> int:
     """Leaves of the tree over a vector of `parameters` integers."""
     return -(-parameters // CHUNK)
+
+
+def _wire(width: int) -> str:
+    if width not in (2, 4):
+        raise ConfigurationError(f"an update's integers have 2 or 4 bytes, not {width}")
+    return f">i{width}"
 
 
 def _tree(integers: IntegerVector, wire: str, salt: bytes) -> Tree:

@@ -27,7 +27,8 @@ _REGISTRATION_TYPE: Final = keccak(
 _ROTATION_TYPE: Final = keccak(b"KeyRotation(uint32 id,bytes32 newKey,uint32 nonce,uint256 deadline)")
 _RECEIPT_TYPE: Final = keccak(b"Receipt(uint64 task,uint64 round,uint32 edge,uint64 index,bytes32 leaf)")
 _EDGE_ROOT_TYPE: Final = keccak(
-    b"EdgeRoot(uint64 task,uint64 round,uint32 edge,bytes32 root,uint64 count,bytes32 aggregate)"
+    b"EdgeRoot(uint64 task,uint64 round,uint32 edge,bytes32 root,uint64 count,bytes32 aggregate,bytes32 weights,"
+    b"uint64 rosterBlock)"
 )
 
 
@@ -99,7 +100,7 @@ def edge_root_digest(domain: Domain, leaf: EdgeLeaf) -> bytes:
     """What the edge's account signs over the root of its round; `domain` is the Ledger's."""
     return _digest(
         domain, _EDGE_ROOT_TYPE, _uint(leaf.task, 64), _uint(leaf.round, 64), _uint(leaf.edge, 32), _word(leaf.root),
-        _uint(leaf.count, 64), _word(leaf.aggregate),
+        _uint(leaf.count, 64), _word(leaf.aggregate), _word(leaf.weights), _uint(leaf.roster_block, 64),
     )  # fmt: skip
 
 

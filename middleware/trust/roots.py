@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from hashlib import sha256
 
 from middleware.trust import merkle
-from middleware.types import EdgeLeaf, Leaf, Node, Roster
+from middleware.types import ZERO32, EdgeLeaf, Leaf, Node, Roster
 from middleware.wire.commitment import Context, edge_leaf_data, leaf_data, roster_entries, weight_entry
 
 
@@ -29,9 +30,19 @@ def inputs_tree(context: Context, leaves: Iterable[EdgeLeaf]) -> merkle.Tree:
     return merkle.Tree.of(edge_leaf_data(context, leaf) for leaf in leaves)
 
 
-def weights_root(entries: Sequence[tuple[int, int]]) -> bytes:
-    """The header's `weights_root` over (node, weight) in the inputs' order."""
+def edge_weights(entries: Iterable[tuple[int, int]]) -> bytes:
+    """One edge's root over (node, weight) of its updates, in index order."""
     return merkle.root(weight_entry(node, weight) for node, weight in entries)
+
+
+def weights_root(edges: Iterable[bytes]) -> bytes:
+    """The header's `weights_root` over the edges' weight roots, in the inputs' order."""
+    return merkle.root(edges)
+
+
+def sum_node(sums: bytes, children: Sequence[bytes] = ()) -> bytes:
+    """What a node of the sum tree commits: the root over its sums' chunks, and its children where it has nodes below."""
+    return sha256(b"\x03" + sums + (merkle.root(children) if children else ZERO32)).digest()
 
 
 def roster_root(nodes: Roster | Iterable[Node]) -> bytes:

@@ -20,7 +20,7 @@ LEAF_PURPOSE: Final = b"drystone/leaf/1"
 EDGE_PURPOSE: Final = b"drystone/edge/1"
 
 _LEAF: Final = struct.Struct(">15sQ20sQQIIQI32s32s32s")
-_EDGE: Final = struct.Struct(">15sQ20sQQI32sQ32s")
+_EDGE: Final = struct.Struct(">15sQ20sQQI32sQ32s32sQ")
 _WEIGHT: Final = struct.Struct(">IQ")
 _ROSTER: Final = struct.Struct(">I32s20s20sBBI")
 
@@ -66,10 +66,12 @@ def require_edge_leaf(leaf: EdgeLeaf) -> None:
     """Raise ConfigurationError unless every field fits its packed width."""
     for name, value, bits in (
         ("task", leaf.task, 64), ("round", leaf.round, 64), ("edge", leaf.edge, 32), ("count", leaf.count, 64),
+        ("roster block", leaf.roster_block, 64),
     ):  # fmt: skip
         require_unsigned(name, value, bits)
     require_bytes("edge root", leaf.root, 32)
     require_bytes("edge aggregate", leaf.aggregate, 32)
+    require_bytes("edge weights", leaf.weights, 32)
 
 
 def require_receipt(receipt: Receipt) -> None:
@@ -92,16 +94,16 @@ def leaf_data(context: Context, leaf: Leaf) -> bytes:
 
 
 def edge_leaf_data(context: Context, leaf: EdgeLeaf) -> bytes:
-    """135 bytes: what an edge's leaf under `inputs_root` is taken over."""
+    """175 bytes: what an edge's leaf under `inputs_root` is taken over."""
     require_edge_leaf(leaf)
     return _EDGE.pack(
         EDGE_PURPOSE, context.chain_id, context.ledger, leaf.task, leaf.round, leaf.edge, leaf.root, leaf.count,
-        leaf.aggregate,
+        leaf.aggregate, leaf.weights, leaf.roster_block,
     )  # fmt: skip
 
 
 def weight_entry(node: int, weight: int) -> bytes:
-    """12 bytes: one integer weight of the round's rule, a leaf under `weights_root`."""
+    """12 bytes: one integer weight of the round's rule, a leaf under its edge's weight root."""
     require_unsigned("node", node, 32)
     require_unsigned("weight", weight, 64)
     return _WEIGHT.pack(node, weight)

@@ -16,7 +16,7 @@ from middleware.errors import FAULTS, ConfigurationError, PeerFault
 from middleware.types import LIMITS, ZERO32, Limits
 from middleware.wire import canonical
 from middleware.wire.commitment import require_bytes, require_unsigned
-from middleware.wire.message import decode_metrics
+from middleware.wire.message import SumChildren, decode_metrics
 
 _CUMULATIVE_BYTES = 16  # rewards are 128-bit on the ledger; msgpack's integers end at 64 bits
 
@@ -45,9 +45,12 @@ class ManifestEdge(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_
     updates: Annotated[tuple[ManifestUpdate, ...], msgspec.Meta(max_length=LIMITS.children)]
     sums: bytes = ZERO32  # SHA-256 of the edge's sealed sums blob; zero in the flat arrangement
     content_key: bytes = b""  # of the sums; empty in flat, or when readers = auditors
+    sums_children: SumChildren = ()  # the nodes right below the edge's sum node
 
     def __post_init__(self) -> None:
         require_bytes("digest of the sums", self.sums, 32)
+        for child in self.sums_children:
+            require_bytes("sum node", child, 32)
         _require_key(self.content_key)
         if [update.index for update in self.updates] != list(range(len(self.updates))):
             raise ConfigurationError("an edge's updates stand in index order, without gaps")
@@ -66,6 +69,7 @@ class Manifest(msgspec.Struct, frozen=True):
     model_in: bytes
     model_out: bytes
     edges: tuple[ManifestEdge, ...]
+    forced: tuple[ManifestUpdate, ...]  # what devices put before the ledger, in its order
     weight_total: int
     rewards: tuple[tuple[int, int], ...]
     metrics: bytes  # canonical JSON, see message.encode_metrics
@@ -79,6 +83,8 @@ class Manifest(msgspec.Struct, frozen=True):
         require_bytes("ledger address", self.ledger, 20)
         require_bytes("model_in", self.model_in, 32)
         require_bytes("model_out", self.model_out, 32)
+        if [update.index for update in self.forced] != list(range(len(self.forced))):
+            raise ConfigurationError("forced updates stand in the ledger's order, without gaps")
         nodes = [node for node, _ in self.rewards]
         if any(left >= right for left, right in pairwise(nodes)):
             raise ConfigurationError("rewards stand in ascending node id, one entry a node")
@@ -105,6 +111,7 @@ class _Packed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     model_in: bytes
     model_out: bytes
     edges: Annotated[tuple[ManifestEdge, ...], msgspec.Meta(max_length=LIMITS.children)]
+    forced: Annotated[tuple[ManifestUpdate, ...], msgspec.Meta(max_length=LIMITS.children)]
     weight_total: int
     rewards: tuple[_Reward, ...]
     metrics: bytes

@@ -16,7 +16,7 @@ from typing import Annotated, ClassVar, Final, Generic, Literal, TypeVar
 import msgspec
 
 from middleware.errors import FAULTS, ConfigurationError, PeerFault
-from middleware.types import LIMITS, ZERO32, EdgeLeaf, Leaf, Limits, Receipt, Tier
+from middleware.types import LIMITS, SUM_FAN_IN, ZERO32, EdgeLeaf, Leaf, Limits, Receipt, Seen, Tier
 from middleware.wire import canonical
 from middleware.wire.commitment import (
     Context,
@@ -66,6 +66,7 @@ class Offer(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     prev: bytes  # hash of the previous round's header
     state: Literal["open", "done", "stopped"] = "open"
     roster_block: int = 0  # every tier judges this round by the roster at the end of this block
+    seen: Seen = Seen()  # the ledger's past as the cloud knows it; members countersign it
 
     def __post_init__(self) -> None:
         _require_envelope(self.sender, self.sequence)
@@ -75,6 +76,7 @@ class Offer(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
         require_bytes("previous header", self.prev, 32)
         require_unsigned("model bytes", self.model_bytes, 64)
         require_unsigned("roster block", self.roster_block, 64)
+        _require_seen(self.seen)
         _require(-60 <= self.exponent <= 20, "the grid's exponent is -60 to 20")
         _require(math.isfinite(self.deadline_seconds) and self.deadline_seconds >= 0, "the deadline is not ahead")
 
@@ -90,6 +92,7 @@ class Wrapped(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
         require_bytes("sealed content key", self.sealed, _WRAPPED_KEY_BYTES)
 
 
+SumChildren = Annotated[tuple[bytes, ...], msgspec.Meta(max_length=SUM_FAN_IN)]
 WrappedKeys = Annotated[tuple[Wrapped, ...], msgspec.Meta(max_length=LIMITS.readers)]
 
 
@@ -104,9 +107,11 @@ class Update(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     metrics: bytes  # canonical JSON, see encode_metrics
     body_digest: bytes
     body_bytes: int
+    seen: Seen = Seen()  # the offer's, which this device found in its own view of the ledger
 
     def __post_init__(self) -> None:
         _require_envelope(self.sender, self.sequence)
+        _require_seen(self.seen)
         require_leaf(self.leaf)
         _require_body(self.wrapped, self.body_digest, self.body_bytes)
         _require(self.leaf.node == self.sender, "the leaf names another node than the sender")
@@ -129,9 +134,11 @@ class EdgeReport(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fi
     wrapped: WrappedKeys  # the key of the sealed sums; empty in the flat arrangement
     body_digest: bytes
     body_bytes: int
+    seen: Seen = Seen()  # the offer's, which this edge found in its own view of the ledger
 
     def __post_init__(self) -> None:
         _require_envelope(self.sender, self.sequence)
+        _require_seen(self.seen)
         require_edge_leaf(self.leaf)
         _require_body(self.wrapped, self.body_digest, self.body_bytes)
         require_bytes("root signature", self.root_signature, ACCOUNT_SIGNATURE_BYTES)
@@ -202,11 +209,14 @@ class EdgeBody(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
     refused: Annotated[tuple[str, ...], msgspec.Meta(max_length=LIMITS.children)]  # "" or a key of FAULTS
     sealed_sums: bytes = b""
     sums_digest: bytes = ZERO32  # SHA-256 of sealed_sums; zero when there are none
+    sums_children: SumChildren = ()  # the nodes right below the edge's sum node; none for one group of updates
 
     def __post_init__(self) -> None:
         _require(len(self.frames) == len(self.refused), "each frame has one verdict")
         _require(all(code == "" or code in FAULTS for code in self.refused), "a refusal is a known fault code")
         require_bytes("digest of the sums", self.sums_digest, 32)
+        for child in self.sums_children:
+            require_bytes("sum node", child, 32)
         _require((self.sums_digest == ZERO32) == (self.sealed_sums == b""), "sums and their digest go together")
 
 
@@ -367,6 +377,11 @@ def _require(condition: bool, what: str) -> None:
 def _require_envelope(sender: int, sequence: int) -> None:
     _require(0 < sender < 1 << 32, f"sender {sender} is not a positive 32-bit number")
     require_unsigned("sequence", sequence, 64)
+
+
+def _require_seen(seen: Seen) -> None:
+    require_unsigned("block seen", seen.block, 64)
+    require_bytes("hash of the block seen", seen.hash, 32)
 
 
 def _require_place(task: int, round_: int) -> None:

@@ -208,7 +208,7 @@ def test_a_header_nests_deeper_than_the_stack() -> None:
 
 def test_one_message_is_spelled_in_two_ways() -> None:
     header = update().header
-    longer = b"\xdc\x00\x07" + header[1:]  # the same array with a longer length
+    longer = b"\xdc\x00\x08" + header[1:]  # the same array with a longer length
     assert msgspec.msgpack.decode(longer) == msgspec.msgpack.decode(header)
     refused("malformed", lambda: message.decode_message(3, longer))
 

@@ -18,7 +18,8 @@ from middleware.ports import Entry, Event, Position
 from middleware.protocol import settlement as settling
 from middleware.protocol import update as updates
 from middleware.protocol.settlement import Opening, Received, Reported, Settlement
-from middleware.trust import chunks, eip712, keys, roots, seal
+from middleware.protocol.sums import Summed
+from middleware.trust import eip712, keys, roots, seal
 from middleware.trust.keys import AccountKey, NetworkKey
 from middleware.types import ZERO32, EdgeLeaf, Header, Policy, Roster, Rule, Status, Tier
 from middleware.wire import tensors
@@ -199,22 +200,23 @@ class History:
         """What the edge puts into its tree."""
         return sent
 
-    def edge_sums(self, edge: int, number: int, rows: list[Received]) -> np.ndarray:
-        return settling.edge_sums(rows, self.policy.parameters)[0]
+    def edge_sums(self, edge: int, number: int, rows: list[Received]) -> Summed:
+        return settling.edge_sums(rows, settling.declared_weights(rows), self.policy.parameters)
 
     def report(self, edge: int, number: int, rows: list[Received]) -> Reported:
         wrapped: tuple[Wrapped, ...] = ()
-        sealed, aggregate, key, sums = b"", ZERO32, b"", None
+        sealed, aggregate, weights, key, summed = b"", ZERO32, ZERO32, b"", None
         total = sum(row.leaf.weight for row in rows)
         if self.policy.rule.name == "mean":
-            sums = self.edge_sums(edge, number, rows)
-        if self.policy.arrangement == "two-level" and sums is not None:
+            summed = self.edge_sums(edge, number, rows)
+        if self.policy.arrangement == "two-level" and summed is not None:
             key = seal.new_content_key(self.random)
-            sealed = seal.seal(key, tensors.encode_sums(sums), seal.leaf_context(TASK, number, edge))
+            sealed = seal.seal(key, tensors.encode_sums(summed.vector), seal.leaf_context(TASK, number, edge))
             wrapped = (Wrapped(self.network[CLOUD].public, seal.wrap(key, self.network[CLOUD].public)),)
-            aggregate = chunks.sums_root(sums)
+            aggregate = summed.node
+            weights = roots.edge_weights(settling.weights_entries(rows, settling.declared_weights(rows)))
         root = roots.edge_tree(DOMAIN.context, [row.leaf for row in rows]).root
-        leaf = EdgeLeaf(TASK, number, edge, root, len(rows), aggregate)
+        leaf = EdgeLeaf(TASK, number, edge, root, len(rows), aggregate, weights, self.roster_block)
         digest = self.store.put(sealed) if sealed else ZERO32
         body = encode_edge_body(EdgeBody(tuple(r.frame for r in rows), ("",) * len(rows), sealed, digest))
         self.sequence += 1
@@ -223,7 +225,7 @@ class History:
             self.store.put(body), len(body),
         )  # fmt: skip
         signed = keys.sign_message(DOMAIN.context, self.network[edge], message)
-        return Reported(signed.stored(), leaf, tuple(rows), sums, digest, key)
+        return Reported(signed.stored(), leaf, tuple(rows), summed, digest, key)
 
     def reports(self, number: int) -> list[Reported]:
         sent = {node: self.send(node, number) for node in self.present(number)}

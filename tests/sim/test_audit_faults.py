@@ -12,7 +12,9 @@ import pytest
 from ledger import events
 from ledger.audit.check import verify
 from ledger.audit.report import Finding, Report
+from middleware.protocol import sums
 from middleware.protocol.settlement import Received, Reported, Settlement
+from middleware.protocol.sums import Summed
 from middleware.trust import keys, merkle, roots
 from middleware.trust.keys import NetworkKey
 from middleware.types import CodecSpec, Header, Leaf, Policy, Rule, Status, Verdict
@@ -485,11 +487,13 @@ def test_more_paid_out_than_was_put_in_is_named() -> None:
 
 def test_edge_sums_that_are_not_the_sum_of_its_updates_are_named() -> None:
     class Shifts(History):
-        def edge_sums(self, edge: int, number: int, rows: list[Received]) -> np.ndarray:
-            sums = super().edge_sums(edge, number, rows)
-            if (edge, number) == (3, 2):
-                sums[0] += 1
-            return sums
+        def edge_sums(self, edge: int, number: int, rows: list[Received]) -> Summed:
+            summed = super().edge_sums(edge, number, rows)
+            if (edge, number) != (3, 2):
+                return summed
+            vector = summed.vector.copy()
+            vector[0] += 1
+            return sums.alone(vector, summed.weight)
 
     report = audited(Shifts(TWO_LEVEL).run())
     assert report.first is not None

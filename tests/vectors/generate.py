@@ -13,7 +13,7 @@ from typing import Any
 from middleware.trust import keys, merkle, roots
 from middleware.trust.access import registration_digest_of
 from middleware.trust.eip712 import Domain, edge_root_digest, header_hash, receipt_digest, rotation_digest
-from middleware.types import EdgeLeaf, Header, Leaf, Policy, Receipt, Tier
+from middleware.types import EdgeLeaf, Header, Leaf, Policy, Receipt, Seen, Tier
 from middleware.wire import commitment, message
 from middleware.wire.manifest import Manifest, ManifestEdge, ManifestUpdate, encode_manifest
 from middleware.wire.policy import encode_policy
@@ -83,7 +83,9 @@ def digest(text: str) -> bytes:
 BODY = b"a sealed body"
 METRICS = message.encode_metrics({"accuracy": 0.5, "samples": 32})
 LEAF = Leaf(7, 3, 11, 2, 9, 32, hashlib.sha256(BODY).digest(), digest("update"), hashlib.sha256(METRICS).digest())
-EDGE_LEAF = EdgeLeaf(7, 3, 2, roots.edge_tree(LEDGER.context, [LEAF]).root, 1, bytes(32))
+EDGE_LEAF = EdgeLeaf(
+    7, 3, 2, roots.edge_tree(LEDGER.context, [LEAF]).root, 1, digest("aggregate"), digest("weights"), 12
+)
 RECEIPT = Receipt(7, 3, 2, 0, roots.leaf_hash(LEDGER.context, LEAF))
 HEADER = Header(
     task=7,
@@ -105,7 +107,7 @@ HEADER = Header(
 )
 # A sealed box is randomised, so the vector's is a pattern of the right length.
 UPDATE = message.Update(11, 9, LEAF, (message.Wrapped(NETWORK.public, bytes(range(80))),), METRICS,
-                        LEAF.ciphertext, len(BODY))  # fmt: skip
+                        LEAF.ciphertext, len(BODY), Seen(9, digest("block")))  # fmt: skip
 STORED_UPDATE = keys.sign_message(LEDGER.context, NETWORK, UPDATE).stored()
 EDGE_BODY = message.encode_edge_body(message.EdgeBody((STORED_UPDATE,), ("",)))
 
@@ -127,11 +129,28 @@ def examples() -> list[tuple[message.Message, bytes]]:
     """(message, body) of each type."""
     report = message.EdgeReport(
         2, 4, EDGE_LEAF, keys.sign_edge_root(LEDGER, ACCOUNT, EDGE_LEAF), 32, (), hashlib.sha256(EDGE_BODY).digest(),
-        len(EDGE_BODY),
+        len(EDGE_BODY), Seen(9, digest("block")),
     )  # fmt: skip
     return [
         (message.Poll(11, 8, 7, 2), b""),
-        (message.Offer(1, 5, 7, 3, digest("policy"), digest("model"), 77_000, -13, 29.5, digest("prev")), b""),
+        (
+            message.Offer(
+                1,
+                5,
+                7,
+                3,
+                digest("policy"),
+                digest("model"),
+                77_000,
+                -13,
+                29.5,
+                digest("prev"),
+                "open",
+                12,
+                Seen(9, digest("block")),
+            ),
+            b"",
+        ),
         (UPDATE, BODY),
         (report, EDGE_BODY),
         (message.ReceiptReply(2, 6, RECEIPT, keys.sign_receipt(LEDGER, ACCOUNT, RECEIPT)), b""),
@@ -149,7 +168,7 @@ def message_vectors() -> dict[str, Any]:
         report = signed.stored() if isinstance(value, message.EdgeReport) else report
     manifest = Manifest(
         7, 3, 31337, LEDGER.contract, 12, -13, False, digest("in"), digest("out"),
-        (ManifestEdge(report, (ManifestUpdate(STORED_UPDATE, 0, 1, digest("key")),)),), 1, ((11, 1 << 100),), METRICS,
+        (ManifestEdge(report, (ManifestUpdate(STORED_UPDATE, 0, 1, digest("key")),)),), (), 1, ((11, 1 << 100),), METRICS,
     )  # fmt: skip
     return {
         "chain_id": LEDGER.chain_id,

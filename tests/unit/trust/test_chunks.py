@@ -28,14 +28,14 @@ def naive(values: list[int], width: int, salt: bytes) -> bytes:
 def test_roots_are_those_of_the_definition(size: int, density: float) -> None:
     random = np.random.default_rng(size)
     values = random.integers(-(2**31), 2**31, size) * (random.random(size) < density)
-    assert chunks.update_root(values, SALT) == naive(values.tolist(), 4, SALT)
+    assert chunks.update_root(values, SALT, 4) == naive(values.tolist(), 4, SALT)
     assert chunks.sums_root(values * 7) == naive((values * 7).tolist(), 8, b"")
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.int64, ">i4", "<i8"])
 def test_the_root_depends_on_the_values_and_not_on_the_array(dtype: str) -> None:
     values = np.arange(-100, 100)
-    assert chunks.update_root(values.astype(dtype), SALT) == chunks.update_root(values, SALT)
+    assert chunks.update_root(values.astype(dtype), SALT, 4) == chunks.update_root(values, SALT, 4)
     assert chunks.sums_root(values.astype(dtype)[::-1][::-1]) == chunks.sums_root(values)
 
 
@@ -43,9 +43,9 @@ def test_blocks_join_without_a_seam() -> None:
     size = 4096 * 256 + 300  # one chunk and a bit past a block
     values = np.zeros(size, dtype=np.int16)
     values[[0, 4096 * 256 - 1, 4096 * 256, size - 1]] = 1, 2, 3, 4
-    tree = chunks.update_tree(values, SALT)
+    tree = chunks.update_tree(values, SALT, 4)
     assert tree.size == chunks.chunk_count(size) == 4098
-    expected = [chunks.chunk_leaf(chunks.update_chunk(values, index), SALT) for index in (0, 1, 4095, 4096, 4097)]
+    expected = [chunks.chunk_leaf(chunks.update_chunk(values, index, 4), SALT) for index in (0, 1, 4095, 4096, 4097)]
     assert [tree.levels[0][index] for index in (0, 1, 4095, 4096, 4097)] == expected
     assert tree.root == merkle.root_over(tree.levels[0])
 
@@ -55,7 +55,7 @@ def test_blocks_join_without_a_seam() -> None:
 def test_sparse_subtrees_are_hashed_as_any_other(count: int, places: list[int]) -> None:
     values = np.zeros(count * 256, dtype=np.int16)
     values[[place for place in places if place < values.size]] = 5
-    tree = chunks.update_tree(values, SALT)
+    tree = chunks.update_tree(values, SALT, 4)
     assert tree.root == naive(values.tolist(), 4, SALT)
     for index in range(count):
         assert merkle.verify_inclusion(tree.root, tree.levels[0][index], index, count, tree.path(index))
@@ -63,9 +63,9 @@ def test_sparse_subtrees_are_hashed_as_any_other(count: int, places: list[int]) 
 
 def test_a_disputed_chunk_is_proved_by_its_bytes_salt_and_path() -> None:
     values = np.random.default_rng(1).integers(-1000, 1000, 2000).astype(np.int16)
-    tree = chunks.update_tree(values, SALT)
+    tree = chunks.update_tree(values, SALT, 4)
     for index in range(chunks.chunk_count(2000)):
-        chunk = chunks.update_chunk(values, index)
+        chunk = chunks.update_chunk(values, index, 4)
         assert len(chunk) == 1024
         leaf = chunks.chunk_leaf(chunk, SALT)
         assert merkle.verify_inclusion(tree.root, leaf, index, tree.size, tree.path(index))
@@ -78,12 +78,12 @@ def test_a_disputed_chunk_is_proved_by_its_bytes_salt_and_path() -> None:
 
 def test_salt_and_every_coordinate_change_the_root() -> None:
     values = np.arange(600, dtype=np.int32)
-    root = chunks.update_root(values, SALT)
-    assert chunks.update_root(values, bytes(16)) != root
+    root = chunks.update_root(values, SALT, 4)
+    assert chunks.update_root(values, bytes(16), 4) != root
     for place in (0, 255, 256, 599):
         other = values.copy()
         other[place] += 1
-        assert chunks.update_root(other, SALT) != root
+        assert chunks.update_root(other, SALT, 4) != root
         assert chunks.sums_root(other) != chunks.sums_root(values)
 
 
@@ -100,13 +100,13 @@ def test_salt_and_every_coordinate_change_the_root() -> None:
 )
 def test_what_is_no_vector_of_int32_is_our_fault(values: np.ndarray) -> None:
     with pytest.raises(ConfigurationError):
-        chunks.update_root(values, SALT)
+        chunks.update_root(values, SALT, 4)
 
 
 def test_salts_and_places_are_checked() -> None:
     values = np.zeros(300, np.int16)
     with pytest.raises(ConfigurationError):
-        chunks.update_root(values, bytes(15))
+        chunks.update_root(values, bytes(15), 4)
     for index in (-1, 2):
         with pytest.raises(ConfigurationError):
-            chunks.update_chunk(values, index)
+            chunks.update_chunk(values, index, 4)

@@ -63,11 +63,11 @@ def test_a_receipt_is_what_eth_account_says(domain: eip712.Domain, receipt: Rece
 
 
 @FIXED
-@given(domains, st.builds(EdgeLeaf, u64, u64, u32, word, u64, word))
+@given(domains, st.builds(EdgeLeaf, u64, u64, u32, word, u64, word, word, u64))
 def test_an_edge_root_is_what_eth_account_says(domain: eip712.Domain, leaf: EdgeLeaf) -> None:
     fields = [
         ("task", "uint64"), ("round", "uint64"), ("edge", "uint32"), ("root", "bytes32"), ("count", "uint64"),
-        ("aggregate", "bytes32"),
+        ("aggregate", "bytes32"), ("weights", "bytes32"), ("rosterBlock", "uint64"),
     ]  # fmt: skip
     assert eip712.edge_root_digest(domain, leaf) == oracle(
         domain, "EdgeRoot", fields, list(msgspec.structs.astuple(leaf))

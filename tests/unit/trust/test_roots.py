@@ -31,8 +31,10 @@ def test_inputs_stand_in_the_order_of_the_receipts_and_empty_edges_count() -> No
 
 
 def test_weights_keep_the_order_of_the_inputs() -> None:
-    assert roots.weights_root([(5, 1), (4, 0)]) == merkle.root([weight_entry(5, 1), weight_entry(4, 0)])
-    assert roots.weights_root([(4, 0), (5, 1)]) != roots.weights_root([(5, 1), (4, 0)])
+    first, second = roots.edge_weights([(5, 1), (4, 0)]), roots.edge_weights([])
+    assert first == merkle.root([weight_entry(5, 1), weight_entry(4, 0)])
+    assert roots.edge_weights([(4, 0), (5, 1)]) != first
+    assert roots.weights_root([first, second]) == merkle.root([first, second]) != roots.weights_root([second, first])
 
 
 def test_the_roster_root_sees_every_node_and_its_status() -> None:

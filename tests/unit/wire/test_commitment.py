@@ -13,7 +13,7 @@ from middleware.wire import commitment
 FIXED = settings(derandomize=True, deadline=None, max_examples=100, database=None)
 PLACE = commitment.Context(31337, bytes(range(20)))
 LEAF = Leaf(1, 2, 3, 4, 5, 6, b"c" * 32, b"u" * 32, b"m" * 32)
-EDGE = EdgeLeaf(1, 2, 4, b"r" * 32, 9, b"a" * 32)
+EDGE = EdgeLeaf(1, 2, 4, b"r" * 32, 9, b"a" * 32, b"w" * 32, 12)
 
 
 def test_an_update_leaf_is_what_solidity_packs() -> None:
@@ -25,8 +25,20 @@ def test_an_update_leaf_is_what_solidity_packs() -> None:
 
 def test_an_edge_leaf_is_what_solidity_packs() -> None:
     assert commitment.edge_leaf_data(PLACE, EDGE) == encode_packed(
-        ["string", "uint64", "address", "uint64", "uint64", "uint32", "bytes32", "uint64", "bytes32"],
-        ["drystone/edge/1", 31337, PLACE.ledger, 1, 2, 4, b"r" * 32, 9, b"a" * 32],
+        [
+            "string",
+            "uint64",
+            "address",
+            "uint64",
+            "uint64",
+            "uint32",
+            "bytes32",
+            "uint64",
+            "bytes32",
+            "bytes32",
+            "uint64",
+        ],
+        ["drystone/edge/1", 31337, PLACE.ledger, 1, 2, 4, b"r" * 32, 9, b"a" * 32, b"w" * 32, 12],
     )
 
 

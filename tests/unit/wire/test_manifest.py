@@ -16,7 +16,7 @@ EDGE = ManifestEdge(
     b"report", (ManifestUpdate(b"frame", 0, 1, b"k" * 32), ManifestUpdate(b"frame", 1, 0, refused="off-grid"))
 )
 MANIFEST = Manifest(
-    1, 2, 31337, bytes(20), 5, -13, False, bytes(32), bytes(32), (EDGE,), 7, ((3, 1 << 100), (4, 0)), b"{}"
+    1, 2, 31337, bytes(20), 5, -13, False, bytes(32), bytes(32), (EDGE,), (), 7, ((3, 1 << 100), (4, 0)), b"{}"
 )
 
 

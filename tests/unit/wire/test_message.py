@@ -326,7 +326,7 @@ def test_an_edge_body_past_the_limits_or_beside_its_digest_is_refused() -> None:
             message.decode_edge_body(data, limits)
         assert caught.value.code == "too-large"
     with pytest.raises(PeerFault) as caught:
-        message.decode_edge_body(canonical.encode([[], [], b"sums", b"\1" * 32]))
+        message.decode_edge_body(canonical.encode([[], [], b"sums", b"\1" * 32, []]))
     assert caught.value.code == "mismatch"
 
 
