@@ -158,21 +158,14 @@ async def _header(rpc: Rpc, block: str) -> tuple[bytes, Block]:
     found = await rpc.ask("eth_getBlockByHash" if by_hash else "eth_getBlockByNumber", block, False)
     if found is None:
         raise Unavailable(f"the node at {rpc.url} has no block {block}: look again later")
-    name, number = unhexed(found["hash"]), int(found["number"], 16)
     raw = encode_header(found)
-    if keccak(raw) != name:
-        raw = await _raw_header(rpc, hex(number))
-    if keccak(raw) == name:
-        return raw, decode_header(raw)
-    raise Unavailable(f"block {number} does not hash to {found['hash']} by Ethereum's rule: no proof can rest on it")
-
-
-async def _raw_header(rpc: Rpc, number: str) -> bytes:
-    """The header as the node itself encodes it, for a fork with fields that are unknown here; b"" where it cannot."""
-    try:
-        return unhexed(await rpc.ask("debug_getRawHeader", number))
-    except (Unavailable, LedgerRefused):
-        return b""
+    header = decode_header(raw)
+    if header.hash != unhexed(found["hash"]):
+        raise Unavailable(
+            f"block {header.number} does not hash to {found['hash']} by Ethereum's rule (or has fields of a younger fork): "
+            "no proof can rest on it"
+        )
+    return raw, header
 
 
 async def _between(rpc: Rpc, first: tuple[bytes, Block], last: tuple[bytes, Block]) -> Nodes:

@@ -189,8 +189,6 @@ class Lying(Rpc):
             answer["gasLimit"] = "0x1"
         if method == "eth_getProof" and self.lie == "proof":
             answer["storageProof"][0]["proof"] = answer["storageProof"][0]["proof"][1:]
-        if method == "debug_getRawHeader":
-            return "0xc0"
         return answer
 
 
@@ -204,22 +202,6 @@ class LyingReceipt(Lying):
 
 class LyingProof(Lying):
     lie = "proof"
-
-
-class YoungFork(Lying):
-    """Headers with a field that this version does not know: the node's own encoding is taken, if it hashes to the name."""
-
-    lie = "header"
-
-    async def ask(self, method: str, *parameters: object) -> object:
-        if method == "debug_getRawHeader":
-            told = await Rpc.ask(self, "eth_getBlockByNumber", *parameters, False)
-            return "0x" + encode_header(told).hex()
-        return await super().ask(method, *parameters)
-
-
-def test_a_header_of_a_younger_fork_is_taken_as_the_node_encodes_it(world: ChainHistory) -> None:
-    assert gather(world, rpc=YoungFork).blocks == gather(world).blocks
 
 
 @pytest.mark.parametrize(
