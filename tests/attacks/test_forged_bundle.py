@@ -30,7 +30,7 @@ from ledger.spec import PAUSER
 from middleware.trust import keys
 from middleware.trust.eip712 import Domain
 from middleware.types import Verdict
-from middleware.wire.message import Update, decode_stored
+from middleware.wire.message import EdgeReport, Update, decode_stored
 from nodes.cli.bundle import fetch
 from tests.contracts.conftest import Evm, anvil_rpc, evm
 from tests.contracts.on_chain import ChainHistory, address_book, on_the_contracts
@@ -302,6 +302,21 @@ def test_an_update_signed_with_a_key_that_the_roster_does_not_hold(world: World)
     assert world.judge(forged) == (Verdict.INVALID, "the device's network key signed the update")
     forged = with_("device", net_key="0x" + thief.public.hex())(forged)
     assert "stands under the header's roster" in world.judge(forged)[1]
+
+
+def test_a_root_that_the_edges_account_did_not_sign(world: World) -> None:
+    """An edge that could deny its root: its network key signs a report with the root signature of another account."""
+    bundle, history = world.bundles[ROUND], world.history
+    domain = Domain(history.evm.chain_id, history.evm.contracts["Ledger"])
+    message = decode_stored(unhex(bundle.inclusion.report), EdgeReport).message
+    stranger = keys.sign_edge_root(domain, history.account[7], message.leaf)
+    for signature, words in (
+        (stranger, "the edge's account signed its root"),
+        (bytes(65), "the signatures can be read"),
+    ):
+        report = msgspec.structs.replace(message, root_signature=signature)
+        frame = "0x" + keys.sign_message(domain.context, history.network[message.sender], report).stored().hex()
+        assert world.judge(with_("inclusion", report=frame)(bundle)) == (Verdict.INVALID, words)
 
 
 def test_a_round_that_was_never_anchored(world: World) -> None:
