@@ -72,7 +72,7 @@ contract Crowd is Paying {
         uint32 node = uint32(between(who, 2, registry.count()));
         IRegistry.Node memory n = registry.node(node);
         vm.prank(ARBITER);
-        try registry.slash(node, between(amount, 0, uint256(n.stake) + n.unbonding), "fault", STRANGER, 0) {} catch {}
+        try registry.slash(node, between(amount, 0, uint256(n.stake) + n.unbonding), "fault") {} catch {}
     }
 
     function changeStatus(uint256 who, uint8 action, bool owner) external watched {
@@ -140,6 +140,7 @@ contract Crowd is Paying {
             IRegistry.Node memory n = registry.node(i);
             owed += uint256(n.stake) + n.unbonding;
         }
+        owed += registry.seized();
         held = credit.balanceOf(address(registry));
     }
 
