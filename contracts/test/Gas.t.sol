@@ -16,6 +16,7 @@ import {vm} from "./support/Vm.sol";
 contract GasTest is Paying {
     uint256 internal constant TRANSACTION = 21_000;
     uint256 internal constant ANCHOR_LIMIT = 100_000;
+    uint256 internal constant REGISTER_LIMIT = 180_000;
 
     function measured(string memory name) internal returns (uint256 gas) {
         gas = vm.snapshotGasLastCall("gas", name);
@@ -32,10 +33,11 @@ contract GasTest is Paying {
         return measured(name);
     }
 
-    function test_a_round_costs_the_same_however_many_took_part() public {
+    function test_I12_gasIndependentOfN() public {
         uint256 first = anchored(10, "anchorRound, first of a task");
         uint256 few = anchored(10, "anchorRound, 10 inputs");
         uint256 many = anchored(10_000, "anchorRound, 10,000 inputs");
+        atMost(anchored(1_000_000, "anchorRound, 1,000,000 inputs") - few, few / 100);
         uint256 most = anchored(type(uint64).max, "anchorRound, 2^64 - 1 inputs");
         atMost(first, ANCHOR_LIMIT + 20_000);
         atMost(few, ANCHOR_LIMIT);
@@ -62,7 +64,7 @@ contract GasTest is Paying {
 
     function test_nodes() public {
         registerAs(STRANGER, 20, END, 2);
-        measured("register, relayed");
+        atMost(measured("register, relayed"), REGISTER_LIMIT);
         registerAs(REGISTRAR, 21, END, 2);
         measured("register, by a registrar");
         vm.prank(REGISTRAR);
@@ -74,6 +76,28 @@ contract GasTest is Paying {
         bytes memory signature = signed(secretOf(4), rotationDigest(4, "new", 0, block.timestamp));
         registry.rotateNetKey(4, "new", block.timestamp, signature, proof());
         measured("rotateNetKey");
+    }
+
+    function test_batches() public {
+        vm.prank(REGISTRAR);
+        uint32 first = registry.registerBatch(keccak256("root"), 10_000, keccak256("list"));
+        measured("registerBatch, 10,000 devices");
+        IRegistry.NodeSpec memory spec = specOf(60, END, 2);
+        spec.owner = REGISTRAR;
+        bytes32 leaf = sha256(
+            abi.encodePacked(
+                uint8(0), "drystone/member/1", spec.netKey, spec.account, spec.parent, spec.name, spec.metaHash
+            )
+        );
+        bytes32[] memory path = new bytes32[](Trees.depth(777, 10_000));
+        for (uint256 i = 0; i < path.length; ++i) {
+            path[i] = keccak256(abi.encode(i));
+        }
+        bytes32 root = Trees.rootWith(path, 777, 10_000, leaf);
+        vm.prank(REGISTRAR);
+        first = registry.registerBatch(root, 10_000, keccak256("list"));
+        registry.materialise(first, 777, spec, 0, signed(secretOf(60), registrationDigest(spec, 0)), proof(), path);
+        measured("materialise, one of 10,000");
     }
 
     function test_stake() public {
