@@ -39,7 +39,7 @@ def registered(id: int, name: bytes = b"", status: int = 1) -> events.Registered
 
 
 def created(task: int, policy: bytes = POLICY) -> events.TaskCreated:
-    return events.TaskCreated(task, 1, b"\x01" * 20, 60, policy_hash(policy), b"\x11" * 32, policy)
+    return events.TaskCreated(task, 1, b"\x01" * 20, 60, policy_hash(policy), b"\x11" * 32, 1, 0, 2, 1, policy)
 
 
 def anchored(task: int, round: int) -> events.RoundAnchored:
