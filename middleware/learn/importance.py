@@ -13,7 +13,8 @@ H x is the derivative of the gradient in the direction of x, taken by automatic 
 (Pearlmutter 1994). A ReLU's second derivative is zero where it is defined, which is what automatic differentiation says.
 
 Floating point differs between machines in the last bits, so v is computed once, by the cloud, published as integers and
-committed; everything after it is exact. An auditor with the data computes v again and compares with `SAME`.
+committed; everything after it is exact. An auditor with the data computes v again and compares
+(`maths.contribution.differs`).
 
 The evaluation set is the workload's test part cut into slices by position; a policy commits to their hashes, and which
 slice a round is measured on follows from the round's own inputs, when nobody can change those any more.
@@ -24,7 +25,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -40,8 +41,6 @@ from middleware.maths import aggregate, grid
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.signedinteger[Any]]
-
-SAME: Final = 0.999  # cosine between a published v and the auditor's: float32 on other hardware stays above it
 
 
 def importance(workload: Workload, model: Floats, move: Doubles, samples: Samples, device: str = "cpu") -> Doubles:
@@ -114,12 +113,3 @@ def reconstruction(
         return before - loss(grid.apply(model, aggregate.divide(sums, total), exponent))
 
     return utility
-
-
-def resemblance(left: npt.NDArray[Any], right: Doubles) -> float:
-    """The cosine (-1 to 1) between a published v and one that was computed again; 1.0 where both are zero."""
-    first = left.astype(np.float64)
-    size = float(np.linalg.norm(first)) * float(np.linalg.norm(right))
-    if size == 0.0:
-        return float(not first.any() and not right.any())
-    return float(first @ right) / size

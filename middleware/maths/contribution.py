@@ -60,6 +60,7 @@ LEAST_EXPONENT, LARGEST_EXPONENT = -100, 0  # of a published v: one unit is wort
 NOVEL_BITS: Final = 24  # s: bits by which v is widened before known moves are taken out of it
 REMEMBERED: Final = 3  # rounds whose moves are taken to be known
 MOVE_LIMIT: Final = (1 << 23) - 1  # largest magnitude of a move's integers: that of the widest grid
+MACHINES: Final = 0.01  # relative difference between two machines' floating point that is believed
 ECHO: Final = (19, 20)  # the cosine 0.95, as a fraction
 POINT_BITS: Final = 40  # counted scores add up over rounds in units of 2**-40 of the loss
 BLOCK: Final = 1 << 15  # columns worked on at once
@@ -97,6 +98,19 @@ def quantise(vector: Doubles) -> tuple[npt.NDArray[np.int16], int]:
     exponent = min(max(exponent, LEAST_EXPONENT), LARGEST_EXPONENT)
     scaled = np.rint(np.ldexp(vector, -exponent))
     return np.clip(scaled, -limit, limit).astype(np.int16), exponent
+
+
+def differs(integers: Integers, exponent: int, vector: Doubles) -> bool:
+    """Whether published integers (d,) are another vector than `vector` (d,), beyond what machines and rounding explain.
+
+    Allowed is 1 % of its length, and half a unit a coordinate; and one step of the exponent, whose choice may tip over.
+    """
+    mine = quantise(vector)[1]
+    if abs(mine - exponent) > 1:
+        return bool(vector.any()) or bool(integers.any())
+    exact = np.ldexp(vector, -exponent)
+    distance = float(np.linalg.norm(integers.astype(np.float64) - exact))
+    return distance > MACHINES * float(np.linalg.norm(exact)) + math.sqrt(len(vector)) / 2
 
 
 def move_between(

@@ -83,16 +83,6 @@ def test_slices_are_every_sample_once_and_their_hashes_name_them(digits: Classif
         importance.slices(test, len(test) + 1)
 
 
-def test_resemblance_tells_a_rounded_vector_from_another() -> None:
-    generator = np.random.default_rng(0)
-    vector = generator.standard_normal(1000)
-    rounded = np.rint(vector * 1000).astype(np.int16)
-    assert importance.resemblance(rounded, vector) > importance.SAME
-    assert importance.resemblance(np.roll(rounded, 1), vector) < 0.2
-    assert importance.resemblance(np.zeros(3, np.int16), np.zeros(3)) == 1.0
-    assert importance.resemblance(np.zeros(3, np.int16), np.ones(3)) == 0.0
-
-
 def test_the_value_of_a_reconstructed_set_is_what_it_takes_off_the_loss(digits: Classification) -> None:
     model = models.initial("mlp:64-8-10", 3)
     rows = [np.random.default_rng(seed).integers(-40, 41, len(model)).astype(np.int16) for seed in (1, 2)]

@@ -171,6 +171,18 @@ def test_points_are_the_shapley_value_in_fixed_point() -> None:
         contribution.points(1, 0, 0)
 
 
+def test_a_published_vector_is_told_from_another_but_not_from_its_rounding() -> None:
+    vector = np.random.default_rng(0).standard_normal(1000) * 1e-3
+    integers, exponent = contribution.quantise(vector)
+    assert not contribution.differs(integers, exponent, vector)
+    assert not contribution.differs(integers, exponent, vector * (1 + 1e-6))
+    assert contribution.differs(integers, exponent, vector * 1.03)
+    assert contribution.differs(integers, exponent + 1, vector)
+    assert contribution.differs(integers, exponent + 40, vector)
+    assert contribution.differs(np.zeros(1000, np.int16), contribution.LARGEST_EXPONENT, vector)
+    assert not contribution.differs(np.zeros(1000, np.int16), contribution.LEAST_EXPONENT, np.zeros(1000))
+
+
 def test_a_move_is_read_off_two_models() -> None:
     before = np.array([1.5, -2.0, 0.0, np.inf], np.float32)
     after = np.array([1.75, -2.5, np.nan, np.inf], np.float32)

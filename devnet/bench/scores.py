@@ -1,0 +1,245 @@
+"""What do scores pay those who do not work? Twenty rounds on the digits: real training, real settlement, no sockets.
+
+make bench Q=scores
+
+Eight honest devices train. Beside them stand a device that copies the first one's update in every round, and a free rider that
+never trains and sends back what it can see: the last move of the model, or something made of earlier moves. Each kind
+of free rider has a world of its own. A ratio is its pay over that of the median honest device; its baseline is what raw
+scores, without the rule about known moves and echoes, would have paid it in the same rounds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+from collections.abc import Callable, Sequence
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from devnet.bench.report import Row, write
+from devnet.simulation import Simulation, in_memory
+from middleware.learn.train import train
+from middleware.learn.workload import Workload, genesis, load_workload, resolve_model
+from middleware.maths import contribution, grid, reward
+from middleware.protocol import scoring
+from middleware.protocol.settlement import Settlement
+from middleware.trust.keys import AccountKey
+from middleware.types import Policy, Rule
+from nodes.evaluation import evaluation_root, measure
+
+Floats = npt.NDArray[np.float32]
+Ride = Callable[[Sequence[Floats], np.random.Generator], Floats]  # (moves so far, newest first) -> what it sends
+
+ROUNDS, EPOCH, SLICES, HONEST, SAMPLES = 20, 5, 4, 8, 100
+SEEDS = range(3)
+BAR = 0.05  # of the median honest device
+
+
+def noisy(share: float) -> Ride:
+    """The last move with noise of `share` times its length."""
+
+    def ride(moves: Sequence[Floats], generator: np.random.Generator) -> Floats:
+        noise = generator.standard_normal(len(moves[0])).astype(np.float32)
+        return moves[0] + np.float32(share * np.linalg.norm(moves[0]) / np.linalg.norm(noise)) * noise
+
+    return ride
+
+
+def fading(moves: Sequence[Floats], generator: np.random.Generator) -> Floats:
+    """All earlier moves, each worth 0.7 of the one after it: what momentum would do next."""
+    return np.asarray(sum(np.float32(0.7**age) * move for age, move in enumerate(moves)), np.float32)
+
+
+RIDES: dict[str, Ride] = {
+    "the last delta": lambda moves, generator: moves[0],
+    "the last delta and 10 % noise": noisy(0.1),
+    "the last delta and 30 % noise": noisy(0.3),
+    "the last delta and as much noise": noisy(1.0),
+    "the mean of the last three": lambda moves, generator: np.mean(moves[:3], axis=0, dtype=np.float32),
+    "all deltas, fading": fading,
+}
+ASKED = 3  # the first so many have a bar
+
+
+class Behaviour:
+    """What the devices of one world send: HONEST that train, then whatever `others` make of it."""
+
+    def __init__(self, policy: Policy, shares: Sequence[Workload], ride: Ride | None, seed: int) -> None:
+        self.policy, self.shares, self.ride = policy, shares, ride
+        self.generator = np.random.default_rng(seed)
+        self.models: list[Floats] = []
+        self.sent: list[Floats] = []
+
+    def __call__(self, device: int, round: int, model: Floats) -> Floats:
+        if device == 0:
+            self.models.append(model)
+            self.sent = [train(share, self.policy, model, round, n).update for n, share in enumerate(self.shares)]
+        if device < HONEST:
+            return self.sent[device]
+        if device == HONEST or self.ride is None:
+            return self.sent[0]
+        moves = [after - before for before, after in zip(self.models[:-1], self.models[1:], strict=True)][::-1]
+        return self.ride(moves, self.generator) if moves else np.zeros_like(model)
+
+
+class Split:
+    """One honest device as two: its update plus and minus a vector on the grid, with half its weight each."""
+
+    def __init__(self, whole: Behaviour) -> None:
+        self.whole = whole
+
+    def __call__(self, device: int, round: int, model: Floats) -> Floats:
+        if device not in (0, HONEST):
+            return self.whole(device, round, model)
+        bits, exponent = self.whole.policy.grid.bits, self.whole.policy.grid.exponent
+        update = self.whole(0, round, model) if device == 0 else self.whole.sent[0]
+        integers = grid.from_grid(grid.to_grid(update, bits, exponent)[0], exponent)
+        apart = np.random.default_rng(round).integers(-50, 51, len(model)) * self.whole.policy.grid.step
+        return integers + np.float32(1 if device == 0 else -1) * apart.astype(np.float32)
+
+
+def policy_of(seed: int, slices: int = SLICES) -> Policy:
+    model, parameters = resolve_model("digits")
+    root = evaluation_root(load_workload("digits", model), slices).hex()
+    return Policy(
+        workload="digits", model=model, parameters=parameters, rounds=ROUNDS, rule=Rule("mean", 0), min_updates=1,
+        reward_per_round=1_000_000, seed=seed, pay="scores", epoch_rounds=EPOCH, evaluation=root, evaluation_slices=slices,
+    )  # fmt: skip
+
+
+def shares_of(policy: Policy) -> list[Workload]:
+    return [
+        load_workload(policy.workload, policy.model, index=index, of=HONEST, split="iid", seed=policy.seed)
+        for index in range(HONEST)
+    ]
+
+
+async def world(
+    policy: Policy,
+    learned: Callable[[int, int, Floats], Floats],
+    devices: int,
+    samples: Callable[[int], int],
+    rounds: int,
+) -> list[Settlement]:
+    """The settlements of one world's rounds; its devices' node ids start at FIRST."""
+    ledger, context, registry = in_memory(AccountKey.generate(np.random.default_rng(policy.seed).bytes))
+    operator = AccountKey.generate(np.random.default_rng(policy.seed).bytes)
+    whole = load_workload(policy.workload, policy.model)
+
+    def measured(
+        policy: Policy, model: Floats, move: npt.NDArray[np.float64], slice: int
+    ) -> npt.NDArray[np.float64] | None:
+        return measure(whole, policy, model, move, slice)
+
+    simulation = Simulation(
+        ledger,
+        context,
+        registry,
+        operator,
+        policy,
+        learned,
+        devices,
+        seed=policy.seed,
+        measure=measured,
+        samples=samples,
+    )
+    simulation.model = genesis(policy)
+    await simulation.join()
+    return [(await simulation.play())[0] for _ in range(rounds)]
+
+
+FIRST = 4  # node id of device 0: the cloud and two edges come before
+
+
+def raw_pay(policy: Policy, rounds: Sequence[Settlement]) -> dict[int, int]:
+    """What the same rounds would have paid by raw scores alone."""
+    paid: dict[int, int] = {}
+    points: dict[int, int] = {}
+    for number, settlement in enumerate(rounds, start=1):
+        made = settlement.manifest.scoring
+        if made is None:
+            raise AssertionError("a round without scores")
+        for one in made.scores:
+            exponent = made.exponent + policy.grid.exponent
+            gained = contribution.points(one.raw << contribution.NOVEL_BITS, settlement.manifest.weight_total, exponent)
+            points[one.node] = points.get(one.node, 0) + gained
+        if scoring.settles(policy, number):
+            shares = reward.settle_epoch(made.pool, {node: (value, 1000) for node, value in points.items()})
+            paid, points = reward.accumulate(paid, shares), {}
+    return paid
+
+
+def over_median(paid: dict[int, int], node: int) -> float:
+    """A node's pay over that of the median honest device."""
+    return paid.get(node, 0) / statistics.median(paid.get(FIRST + device, 0) for device in range(HONEST))
+
+
+def split_differences(seed: int, rounds: int = ROUNDS) -> tuple[int, int]:
+    """(the largest difference, over all rounds, between a device's raw score and the sum of its halves'; rounds).
+
+    Both worlds are measured on the whole evaluation set: the slice of a round follows from its inputs, and those differ.
+    """
+    policy = policy_of(seed, slices=1)
+    whole = asyncio.run(
+        world(policy, Behaviour(policy, shares_of(policy), None, seed), HONEST, lambda device: SAMPLES, rounds)
+    )
+    halves = asyncio.run(
+        world(
+            policy, Split(Behaviour(policy, shares_of(policy), None, seed)), HONEST + 1,
+            lambda device: SAMPLES // 2 if device in (0, HONEST) else SAMPLES, rounds,
+        )
+    )  # fmt: skip
+    worst = 0
+    for one, two in zip(whole, halves, strict=True):
+        if one.header.model_out != two.header.model_out or not one.manifest.scoring or not two.manifest.scoring:
+            raise AssertionError("the two worlds are not the same")
+        alone = {score.node: score for score in one.manifest.scoring.scores}[FIRST]
+        parts = {score.node: score for score in two.manifest.scoring.scores}
+        worst = max(worst, abs(alone.raw - parts[FIRST].raw - parts[FIRST + HONEST].raw))
+        worst = max(worst, abs(alone.counted - parts[FIRST].counted - parts[FIRST + HONEST].counted))
+    return worst, len(whole)
+
+
+def ridden(name: str, seed: int, rounds: int = ROUNDS) -> dict[str, float]:
+    """One world with a copier and a free rider: their pay and the honest devices', over the honest median."""
+    policy = msgspec.structs.replace(policy_of(seed), rounds=rounds)
+    learned = Behaviour(policy, shares_of(policy), RIDES[name], seed)
+    played = asyncio.run(world(policy, learned, HONEST + 2, lambda device: SAMPLES, rounds))
+    paid = played[-1].rewards
+    found = {
+        "copier": over_median(paid, FIRST + HONEST),
+        "rider": over_median(paid, FIRST + HONEST + 1),
+        "raw rider": over_median(raw_pay(policy, played), FIRST + HONEST + 1),
+        "least honest": min(over_median(paid, FIRST + device) for device in range(HONEST)),
+        "most honest": max(over_median(paid, FIRST + device) for device in range(HONEST)),
+        "paid of pool": sum(paid.values()) / (policy.reward_per_round * rounds),
+    }
+    print(f"seed {seed}, {name}: " + ", ".join(f"{what} {value:.4f}" for what, value in found.items()), flush=True)
+    return found
+
+
+def main() -> None:
+    differences = [split_differences(seed) for seed in SEEDS]
+    worst = max(difference for difference, _ in differences)
+    rounds = sum(count for _, count in differences)
+    rows = [
+        Row(f"split device, largest difference of scores in {rounds} rounds", worst, "units", bar="0", ok=worst == 0)
+    ]
+    copied, spread = [], []
+    for place, name in enumerate(RIDES):
+        found = [ridden(name, seed) for seed in SEEDS]
+        copied += [one["copier"] for one in found]
+        spread += [one["least honest"] for one in found] + [one["most honest"] for one in found]
+        most, raw = max(one["rider"] for one in found), max(one["raw rider"] for one in found)
+        bar = (f"<= {BAR}", most <= BAR) if place < ASKED else (None, None)
+        rows.append(Row(f"free rider: {name}", most, "of the honest median", raw, most / raw if raw else None, *bar))
+    rows.append(Row("exact copy", max(copied), "of the honest median", bar="0", ok=max(copied) == 0))
+    rows.append(Row("honest device paid least", min(spread), "of the honest median"))
+    rows.append(Row("honest device paid most", max(spread), "of the honest median"))
+    write("scores", rows)
+
+
+if __name__ == "__main__":
+    main()
