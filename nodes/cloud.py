@@ -246,6 +246,7 @@ class Cloud:
                 self.reports[item.child] = await self._read_report(task.policy, report, body)
                 received[item.child] = fingerprint(report)
             else:
+                self.places.setdefault(item.child, {})[item.node] = item.place
                 await self._read_update(task.policy, item, body, item.place)
         return received
 
@@ -304,6 +305,10 @@ class Cloud:
             gathering.require_open(leaf.task, leaf.round)
             if leaf.node in self.received:
                 return b""
+            places = self.places.setdefault(leaf.edge, {})
+            if upload.place in places.values():
+                raise PeerFault("mismatch", f"edge {leaf.edge} promised place {upload.place} twice")
+            places[leaf.node] = upload.place
             await agent.work(len(body), agent.blobs.put, body, leaf.ciphertext)
             await self._read_update(policy, item, body, item.place)
             agent.store.add_contribution(item)
@@ -325,7 +330,6 @@ class Cloud:
             LOG.warning("update of node %d marked: %s", item.node, fault)
         if policy.rule.name == "mean":
             tree = self.sums.setdefault(item.child, SumTree(policy.parameters))
-            self.places.setdefault(item.child, {})[item.node] = place
             await agent.work(policy.parameters * 2, tree.add, place, integers, message.leaf.weight)
             integers = None
         shown = key if policy.readers == "public" else b""
@@ -392,29 +396,15 @@ class Cloud:
             else:
                 rows.append(msgspec.structs.replace(row, refused=row.refused or refused))
         if policy.arrangement == "flat":
-            summed = await self._summed(policy, message.sender, rows) if policy.rule.name == "mean" else None
+            told = {row.leaf.node: place for place, row in enumerate(rows)}
+            if self.places.get(message.sender, {}) != told:
+                raise PeerFault("mismatch", f"edge {message.sender} signed another order than it passed updates on in")
+            summed = None
+            if policy.rule.name == "mean":
+                tree = self.sums.pop(message.sender, SumTree(policy.parameters))
+                summed = await agent.work(policy.parameters * 8, tree.close)
             return Reported(signed.stored(), message.leaf, tuple(rows), summed)
         return await self._read_sums(policy, signed, body.sealed_sums, body.sums_children, tuple(rows))
-
-    async def _summed(self, policy: Policy, edge: int, rows: list[Received]) -> Summed:
-        """The sum tree over an edge's updates. It was built as they came, at the places that the edge told; an edge that
-        signed another order, or passed on more than it signed, makes us open the bodies again."""
-        agent = self.agent
-        tree = self.sums.pop(edge, SumTree(policy.parameters))
-        if self.places.pop(edge, {}) != {row.leaf.node: place for place, row in enumerate(rows)}:
-            tree = SumTree(policy.parameters)
-            for place, row in enumerate(rows):
-                integers = None if row.refused else await agent.work(policy.parameters * 2, self._integers, policy, row)
-                await agent.work(policy.parameters * 2, tree.add, place, integers, row.leaf.weight)
-        return await agent.work(policy.parameters * 8, tree.close)
-
-    def _integers(self, policy: Policy, row: Received) -> updates.Integers:
-        """An accepted update's integers, from its body."""
-        body = self.agent.blobs.get(row.leaf.ciphertext)
-        if body is None:
-            raise ConfigurationError(f"a body of round {row.leaf.round} is gone from {self.agent.blobs.folder}")
-        message = decode_stored(row.frame, Update).message
-        return updates.judge(message, body, updates.content_key(message.wrapped, self.agent.network), policy).integers
 
     async def _read_sums(
         self,

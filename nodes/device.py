@@ -226,8 +226,11 @@ class Device:
     async def _prove(self, task: int) -> None:
         """When a task has ended: every receipt must lead to a header on the ledger, or the parent broke its promise."""
         agent, store = self.agent, self.agent.store
-        for round, frame in store.receipts(task):
-            leaf = decode_stored(frame, Update).message.leaf
+        for round, frame, reply in store.receipts(task):
+            leaf, receipt = (
+                decode_stored(frame, Update).message.leaf,
+                decode_stored(reply, ReceiptReply).message.receipt,
+            )
             if not await agent.view.until(partial(_has_round, task, round), ANCHOR_SECONDS):
                 LOG.warning("round %d of task %d is not on the ledger: its receipt is kept", round, task)
                 continue
@@ -243,9 +246,14 @@ class Device:
                     error,
                 )
                 continue
-            if proof.leaf != leaf:
+            if (proof.leaf, proof.index) != (leaf, receipt.index):
                 self.omitted += 1
-                LOG.error("round %d of task %d holds another update under this node's name", round, task)
+                LOG.error(
+                    "round %d of task %d does not hold this node's update at place %d, as its receipt promises",
+                    round,
+                    task,
+                    receipt.index,
+                )
                 continue
             self.proven += 1
             store.put_proof(task, round, canonical.encode(proof))

@@ -169,10 +169,11 @@ class Store:
         )
 
     def contributions(self, task: int, round: int, child: int | None = None) -> list[Contribution]:
+        """In the order of the places that were promised: the order of an edge's tree."""
         query, arguments = "SELECT * FROM contribution WHERE task = ? AND round = ?", [task, round]
         if child is not None:
             query, arguments = query + " AND child = ?", [*arguments, child]
-        rows = self.connection.execute(query + " ORDER BY child, place", arguments)
+        rows = self.connection.execute(query + " ORDER BY place, child, node", arguments)
         return [_contribution(row) for row in rows]
 
     def contribution(self, task: int, round: int, child: int, node: int) -> Contribution | None:
@@ -212,14 +213,14 @@ class Store:
             "UPDATE outgoing SET reply = ?, answer = ? WHERE task = ? AND round = ?", (reply, answer, task, round)
         )
 
-    def receipts(self, task: int) -> list[tuple[int, bytes]]:
-        """(round, frame) of every own update that has a receipt and no inclusion proof yet."""
+    def receipts(self, task: int) -> list[tuple[int, bytes, bytes]]:
+        """(round, frame, reply) of every own update that has a receipt and no inclusion proof yet."""
         rows = self.connection.execute(
-            "SELECT round, frame FROM outgoing WHERE task = ?1 AND answer = 'receipt'"
+            "SELECT round, frame, reply FROM outgoing WHERE task = ?1 AND answer = 'receipt'"
             " AND round NOT IN (SELECT round FROM proof WHERE task = ?1) ORDER BY round",
             (task,),
         )
-        return [(row[0], bytes(row[1])) for row in rows]
+        return [(row[0], bytes(row[1]), bytes(row[2])) for row in rows]
 
     def put_proof(self, task: int, round: int, value: bytes) -> None:
         """The canonical inclusion proof of this node's own update."""

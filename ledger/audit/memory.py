@@ -327,15 +327,32 @@ class _Judge:
                     self.bench.invalid("record", name, "it is missing, but the round rests on it", NOBODY)
 
     def _places(self) -> None:
-        """Updates that somebody else brought were numbered as they came: 0, 1, 2, ... in each round."""
-        places: dict[Place, list[int]] = {}
+        """An edge's updates have the places that it promised and signed; those of a round that it did not report on are
+        distinct."""
+        places: dict[tuple[int, int, int], dict[int, int]] = {}
         for row in self.memory.contributions:
-            if row.child != row.node:
-                places.setdefault((row.task, row.round), []).append(row.place)
-        for (_, round), found in sorted(places.items()):
-            if sorted(found) != list(range(len(found))):
+            known = self.facts.tasks.get(row.task)
+            if row.child != row.node or (known is not None and known.cloud != self.memory.node):
+                edge = row.child if row.child != row.node else self.memory.node
+                places.setdefault((row.task, row.round, edge), {})[row.node] = row.place
+        for (task, round, edge), promised in sorted(places.items()):
+            signed = self._signed_places(task, round, edge)
+            found = sorted(promised.values())
+            moved = any(signed.get(node) != place for node, place in promised.items()) if signed else False
+            if moved or len(set(found)) != len(found):
                 name = f"{self.memory.place}: contributions to round {round}"
-                self.bench.invalid("record", name, f"their places are {sorted(found)}", NOBODY)
+                self.bench.invalid("record", name, f"their places are {found}", NOBODY)
+
+    def _signed_places(self, task: int, round: int, edge: int) -> dict[int, int]:
+        """Each device's place under this edge as the round's manifest lists it; empty where it is not listed."""
+        manifest = self.facts.manifests.get((task, round))
+        for listed in manifest.edges if manifest is not None else ():
+            try:
+                if decode_stored(listed.report, EdgeReport).message.sender == edge:
+                    return {decode_stored(row.frame, Update).message.sender: row.index for row in listed.updates}
+            except PeerFault:
+                continue
+        return {}
 
     def _missing(self, task: Task, manifest: Manifest, kept: set[tuple[int, int, bytes]]) -> list[str]:
         mine, missing = self.memory.node, []

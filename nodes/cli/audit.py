@@ -23,7 +23,7 @@ from middleware.errors import ConfigurationError, PeerFault
 from middleware.protocol.inclusion import Step
 from middleware.trust.keys import KeyFile, NetworkKey, checksum_address
 from middleware.types import Node, Verdict
-from nodes.cli.output import print_json, print_table
+from nodes.cli.output import print_json, print_table, rounds_bar
 from nodes.records import Copies, blob_folders, nodes_below, verify_exported, verify_home
 
 __all__ = ["explain", "log", "node", "replay", "round", "task", "update", "verify", "verify_exported"]
@@ -175,10 +175,11 @@ def verify(
     except PeerFault as fault:
         report = summarise([unreadable(fault)], scope)
     else:
-        if (home / "nodes").is_dir():
-            report = verify_home(evidence, home, blobs, scope, reader, task_number)
-        else:
-            report = verify_record(evidence, _blobs(home, blobs), scope, reader, task_number)
+        with rounds_bar("auditing") as bar:
+            if (home / "nodes").is_dir():
+                report = verify_home(evidence, home, blobs, scope, reader, task_number, bar)
+            else:
+                report = verify_record(evidence, _blobs(home, blobs), scope, reader, task_number, progress=bar)
     if as_json:
         print_json({"counts": report.counts, **_fields(report)})
     else:
@@ -192,7 +193,8 @@ def replay(
     """Recompute every aggregate, model and reward of a task, and compare."""
     evidence = _evidence(home, log)
     task_of(evidence, task_number)
-    examined = examine(evidence, _blobs(home, blobs), scope, _reader(scope, key_file), task_number)
+    with rounds_bar("replaying") as bar:
+        examined = examine(evidence, _blobs(home, blobs), scope, _reader(scope, key_file), task_number, bar)
     rows, worst = [], 0
     for (_, number), judged in sorted(examined.rounds.items()):
         mine = judged.settlement

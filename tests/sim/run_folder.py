@@ -51,7 +51,6 @@ def _round(history: History, stores: dict[int, Store], number: int) -> None:
         CLOUD, number, TASK, number, header.policy, header.model_in, 1, -13, 30.0, header.prev, "open", manifest.roster_block
     )  # fmt: skip
     signed = keys.sign_message(DOMAIN.context, history.network[CLOUD], offer).stored()
-    arrived = 0
     for place, edge in enumerate(manifest.edges):
         report = decode_stored(edge.report, EdgeReport).message
         reply = receipt(history, CLOUD, number, place, roots.edge_leaf_hash(DOMAIN.context, report.leaf))
@@ -64,11 +63,10 @@ def _round(history: History, stores: dict[int, Store], number: int) -> None:
                 )
             )
             stores[CLOUD].add_contribution(
-                Contribution(TASK, number, report.sender, update.sender, arrived, row.frame, update.body_digest, b"")
+                Contribution(TASK, number, report.sender, update.sender, row.index, row.frame, update.body_digest, b"")
             )
             stores[update.sender].put_outgoing(TASK, number, row.frame, update.body_digest)
             stores[update.sender].answer_outgoing(TASK, number, promise, "receipt")
-            arrived += 1
         stores[CLOUD].add_contribution(
             Contribution(TASK, number, report.sender, report.sender, place, edge.report, report.body_digest, reply)
         )

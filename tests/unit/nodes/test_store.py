@@ -98,6 +98,13 @@ def test_a_receipt_is_asked_after_until_its_proof_is_kept(tmp_path: Path) -> Non
     for round in (1, 2, 3):
         store.put_outgoing(1, round, b"frame", bytes(32))
         store.answer_outgoing(1, round, b"reply", "receipt" if round != 2 else "wrong-round")
-    assert [round for round, _ in store.receipts(1)] == [1, 3]
+    assert [round for round, _, _ in store.receipts(1)] == [1, 3]
     store.put_proof(1, 1, b"proof")
-    assert store.receipts(1) == [(3, b"frame")]
+    assert store.receipts(1) == [(3, b"frame", b"reply")]
+
+
+def test_contributions_stand_in_the_order_of_the_places_that_were_promised(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for place, node in enumerate((9, 7, 8)):
+        store.add_contribution(Contribution(1, 1, node, node, place, b"frame", bytes(32), b"reply"))
+    assert [item.node for item in store.contributions(1, 1)] == [9, 7, 8]
