@@ -37,11 +37,15 @@ class Evaluation:
         self.tables, self.device = list(tables), device
         self._sources: dict[str, str] | None = None
         self._workloads: dict[tuple[str, str], Workload] = {}
+        self._roots: dict[tuple[str, str, int], bytes] = {}
 
     def root(self, policy: Policy) -> bytes | None:
         """The root over this node's own slices, or None when it does not have the data."""
+        key = (policy.workload, policy.model, policy.evaluation_slices)
         workload = self._workload(policy)
-        return None if workload is None else evaluation_root(workload, policy.evaluation_slices)
+        if workload is not None and key not in self._roots:
+            self._roots[key] = evaluation_root(workload, policy.evaluation_slices)
+        return self._roots.get(key)
 
     def measure(self, policy: Policy, model: Floats, move: Doubles, slice: int) -> Doubles | None:
         """v (d,) at `model` for the round's `move`, both in the model's units. None when this node does not have the

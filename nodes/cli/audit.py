@@ -24,11 +24,13 @@ from middleware.protocol.inclusion import Step
 from middleware.trust.keys import KeyFile, NetworkKey, checksum_address
 from middleware.types import Node, Verdict
 from nodes.cli.output import print_json, print_table, rounds_bar
+from nodes.evaluation import Evaluation
 from nodes.records import Copies, blob_folders, nodes_below, verify_exported, verify_home
 
 __all__ = ["explain", "log", "node", "replay", "round", "task", "update", "verify", "verify_exported"]
 
 MARKS = {Verdict.VALID: "ok", Verdict.INVALID: "INVALID", Verdict.UNVERIFIABLE: "?"}
+COMPARED = {"sums": "chunks_root", "model": "model_out", "scores": "scores_root", "rewards": "rewards_root"}
 SHOWN = 12  # findings printed in full; the rest is counted (--json has them all)
 
 
@@ -166,8 +168,9 @@ def update(
 
 
 def verify(
-    home: Path, log: Path | None, blobs: list[str], task_number: int, scope: str, key_file: Path | None, as_json: bool
-) -> None:
+    home: Path, log: Path | None, blobs: list[str], task_number: int, scope: str, key_file: Path | None, as_json: bool,
+    data: list[str],
+) -> None:  # fmt: skip
     """Check everything and say it; the exit code is the verdict."""
     reader = _reader(scope, key_file)
     try:
@@ -177,9 +180,11 @@ def verify(
     else:
         with rounds_bar("auditing") as bar:
             if (home / "nodes").is_dir():
-                report = verify_home(evidence, home, blobs, scope, reader, task_number, bar)
+                report = verify_home(evidence, home, blobs, scope, reader, task_number, bar, data)
             else:
-                report = verify_record(evidence, _blobs(home, blobs), scope, reader, task_number, progress=bar)
+                report = verify_record(
+                    evidence, _blobs(home, blobs), scope, reader, task_number, progress=bar, evaluation=Evaluation(data)
+                )
     if as_json:
         print_json({"counts": report.counts, **_fields(report)})
     else:
@@ -188,22 +193,26 @@ def verify(
 
 
 def replay(
-    home: Path, log: Path | None, blobs: list[str], task_number: int, scope: str, key_file: Path | None, as_json: bool
-) -> None:
-    """Recompute every aggregate, model and reward of a task, and compare."""
+    home: Path, log: Path | None, blobs: list[str], task_number: int, scope: str, key_file: Path | None, as_json: bool,
+    data: list[str],
+) -> None:  # fmt: skip
+    """Recompute every aggregate, model, score and reward of a task, and compare."""
     evidence = _evidence(home, log)
-    task_of(evidence, task_number)
+    scored = task_of(evidence, task_number).policy.pay == "scores"
+    fields = {what: field for what, field in COMPARED.items() if scored or what != "scores"}
     with rounds_bar("replaying") as bar:
-        examined = examine(evidence, _blobs(home, blobs), scope, _reader(scope, key_file), task_number, bar)
+        examined = examine(
+            evidence, _blobs(home, blobs), scope, _reader(scope, key_file), task_number, bar, Evaluation(data)
+        )
     rows, worst = [], 0
     for (_, number), judged in sorted(examined.rounds.items()):
         mine = judged.settlement
         compared: dict[str, Any] = {"round": number, "repeated": mine is not None}
-        for what, field in (("sums", "chunks_root"), ("model", "model_out"), ("rewards", "rewards_root")):
+        for what, field in fields.items():
             there = getattr(judged.header, field)
             here = getattr(mine.header, field) if mine is not None else b""
             compared[what] = {"ledger": there, "replayed": here, "equal": here == there}
-        different = not all(compared[what]["equal"] for what in ("sums", "model", "rewards"))
+        different = not all(compared[what]["equal"] for what in fields)
         worst = max(worst, 4 if mine is None else 3 if different else 0, key=(0, 4, 3).index)
         rows.append(compared)
     if as_json:
@@ -213,13 +222,17 @@ def replay(
             word = (
                 "cannot be repeated"
                 if not row["repeated"]
-                else ", ".join(
-                    f"{what} {'equal' if row[what]['equal'] else 'NOT EQUAL'}" for what in ("sums", "model", "rewards")
-                )
+                else ", ".join(f"{what} {'equal' if row[what]['equal'] else 'NOT EQUAL'}" for what in fields)
             )
             typer.echo(f"round {row['round']:>3}  model {row['model']['ledger'].hex()}  {word}")
         for finding in examined.findings:
-            if finding.verdict is not Verdict.VALID and finding.check in ("content", "aggregate", "model", "rewards"):
+            if finding.verdict is not Verdict.VALID and finding.check in (
+                "content",
+                "aggregate",
+                "model",
+                "scores",
+                "rewards",
+            ):
                 typer.echo(finding.line())
                 break
     raise typer.Exit(worst)
