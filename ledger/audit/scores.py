@@ -7,7 +7,6 @@ the cloud called (`protocol.scoring.pay`), to the bit.
 
 from __future__ import annotations
 
-import msgspec
 import numpy as np
 
 from ledger.audit.inputs import Inputs
@@ -19,9 +18,7 @@ from middleware.protocol import scoring
 from middleware.protocol.scoring import Measured, Moves
 from middleware.protocol.settlement import Forced, Opening, Settlement
 from middleware.protocol.update import Floats
-from middleware.trust import merkle
 from middleware.types import ZERO32
-from middleware.wire.commitment import score_entry
 from middleware.wire.manifest import Manifest, ManifestScore, Scoring
 
 
@@ -152,26 +149,3 @@ def _line(score: ManifestScore | None) -> str:
         return "not there"
     words = ", ".join(f"{name} {getattr(score, name)}" for name in ("raw", "counted", "epoch", "reputation"))
     return words + (f" ({score.reason})" if score.reason else "")
-
-
-class Weighed(msgspec.Struct, frozen=True):
-    """One line of the scores with its place under the header's `scores_root`."""
-
-    score: ManifestScore
-    index: int
-    size: int
-    leaf: bytes
-    path: tuple[bytes, ...]
-
-
-def weigh(listed: Scoring, node: int) -> Weighed | None:
-    """A node's line and its path; None when the round does not know the node."""
-    place = next((place for place, one in enumerate(listed.scores) if one.node == node), None)
-    if place is None:
-        return None
-    leaves = [
-        merkle.leaf_hash(score_entry(one.node, one.raw, one.counted, one.epoch, one.reputation))
-        for one in listed.scores
-    ]
-    path = tuple(merkle.Tree.over(leaves).path(place))
-    return Weighed(listed.scores[place], place, len(leaves), leaves[place], path)
