@@ -21,7 +21,6 @@ from ledger.outbox import Outbox
 from middleware.errors import ConfigurationError, PeerFault, Unavailable
 from middleware.learn.train import evaluate
 from middleware.learn.workload import genesis
-from middleware.maths import contribution
 from middleware.protocol import inclusion, scoring, sums
 from middleware.protocol import settlement as settling
 from middleware.protocol import update as updates
@@ -247,14 +246,8 @@ class Cloud:
 
     def _known_moves(self, task: Task, settled: list[Header]) -> scoring.Moves:
         """The last moves of the model, from the models that earlier rounds left."""
-        moves: list[scoring.Moves] = []
-        for header in reversed(settled):
-            if header.model_in != header.model_out:
-                before, after = self._model(task, header.model_in), self._model(task, header.model_out)
-                moves.append(scoring.remember((), before, after, task.policy.grid.exponent))
-            if sum(map(len, moves)) == contribution.REMEMBERED:
-                break
-        return tuple(move for found in moves for move in found)
+        exponent = task.policy.grid.exponent
+        return scoring.known_moves(reversed(settled), lambda digest: self._model(task, digest), exponent)
 
     def _model(self, task: Task, digest: bytes) -> Floats:
         blob = self.agent.blobs.get(digest)

@@ -30,6 +30,7 @@ from middleware.types import Policy, Rule
 from nodes.evaluation import evaluation_root, measure
 
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 Ride = Callable[[Sequence[Floats], np.random.Generator], Floats]  # (moves so far, newest first) -> what it sends
 
 ROUNDS, EPOCH, SLICES, HONEST, SAMPLES = 20, 5, 4, 8, 100
@@ -116,21 +117,15 @@ def shares_of(policy: Policy) -> list[Workload]:
     ]
 
 
-async def world(
-    policy: Policy,
-    learned: Callable[[int, int, Floats], Floats],
-    devices: int,
-    samples: Callable[[int], int],
-    rounds: int,
-) -> list[Settlement]:
-    """The settlements of one world's rounds; its devices' node ids start at FIRST."""
-    ledger, context, registry = in_memory(AccountKey.generate(np.random.default_rng(policy.seed).bytes))
+def simulation_of(
+    policy: Policy, learned: Callable[[int, int, Floats], Floats], devices: int, samples: Callable[[int], int]
+) -> Simulation:
+    """A world whose cloud measures on the digits; its devices' node ids start at FIRST."""
     operator = AccountKey.generate(np.random.default_rng(policy.seed).bytes)
+    ledger, context, registry = in_memory(operator)
     whole = load_workload(policy.workload, policy.model)
 
-    def measured(
-        policy: Policy, model: Floats, move: npt.NDArray[np.float64], slice: int
-    ) -> npt.NDArray[np.float64] | None:
+    def measured(policy: Policy, model: Floats, move: Doubles, slice: int) -> Doubles | None:
         return measure(whole, policy, model, move, slice)
 
     simulation = Simulation(
@@ -146,6 +141,11 @@ async def world(
         samples=samples,
     )
     simulation.model = genesis(policy)
+    return simulation
+
+
+async def world(simulation: Simulation, rounds: int) -> list[Settlement]:
+    """The settlements of a world's rounds."""
     await simulation.join()
     return [(await simulation.play())[0] for _ in range(rounds)]
 
@@ -182,15 +182,13 @@ def split_differences(seed: int, rounds: int = ROUNDS) -> tuple[int, int]:
     Both worlds are measured on the whole evaluation set: the slice of a round follows from its inputs, and those differ.
     """
     policy = policy_of(seed, slices=1)
-    whole = asyncio.run(
-        world(policy, Behaviour(policy, shares_of(policy), None, seed), HONEST, lambda device: SAMPLES, rounds)
+    learned = Behaviour(policy, shares_of(policy), None, seed)
+    whole = asyncio.run(world(simulation_of(policy, learned, HONEST, lambda device: SAMPLES), rounds))
+    split = Split(Behaviour(policy, shares_of(policy), None, seed))
+    divided = simulation_of(
+        policy, split, HONEST + 1, lambda device: SAMPLES // 2 if device in (0, HONEST) else SAMPLES
     )
-    halves = asyncio.run(
-        world(
-            policy, Split(Behaviour(policy, shares_of(policy), None, seed)), HONEST + 1,
-            lambda device: SAMPLES // 2 if device in (0, HONEST) else SAMPLES, rounds,
-        )
-    )  # fmt: skip
+    halves = asyncio.run(world(divided, rounds))
     worst = 0
     for one, two in zip(whole, halves, strict=True):
         if one.header.model_out != two.header.model_out or not one.manifest.scoring or not two.manifest.scoring:
@@ -206,7 +204,7 @@ def ridden(name: str, seed: int, rounds: int = ROUNDS) -> dict[str, float]:
     """One world with a copier and a free rider: their pay and the honest devices', over the honest median."""
     policy = msgspec.structs.replace(policy_of(seed), rounds=rounds)
     learned = Behaviour(policy, shares_of(policy), RIDES[name], seed)
-    played = asyncio.run(world(policy, learned, HONEST + 2, lambda device: SAMPLES, rounds))
+    played = asyncio.run(world(simulation_of(policy, learned, HONEST + 2, lambda device: SAMPLES), rounds))
     paid = played[-1].rewards
     found = {
         "copier": over_median(paid, FIRST + HONEST),

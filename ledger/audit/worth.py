@@ -20,7 +20,7 @@ from middleware.protocol import scoring
 from middleware.protocol import update as updates
 from middleware.protocol.inclusion import Step
 from middleware.protocol.scoring import Moves, Standing
-from middleware.protocol.update import Integers
+from middleware.protocol.update import Floats, Integers
 from middleware.trust import merkle, roots
 from middleware.types import Policy
 from middleware.wire import tensors
@@ -218,18 +218,12 @@ def _used(blobs: Blobs, policy: Policy, manifest: Manifest, node: int) -> tuple[
 
 def _known_moves(evidence: Evidence, blobs: Blobs, task: int, policy: Policy, round: int) -> Moves:
     """The moves that were known when the round opened, from the models around them."""
-    moves: list[Integers] = []
-    for number in range(round - 1, 0, -1):
-        header = anchored(evidence, task, number).header
-        if header.model_in != header.model_out:
-            before, after = (
-                tensors.decode_model(_read(blobs, digest, f"model of round {number}"), policy.parameters)
-                for digest in (header.model_in, header.model_out)
-            )
-            moves += scoring.remember((), before, after, policy.grid.exponent)
-        if len(moves) == contribution.REMEMBERED:
-            break
-    return tuple(moves)
+    headers = (anchored(evidence, task, number).header for number in range(round - 1, 0, -1))
+
+    def model(digest: bytes) -> Floats:
+        return tensors.decode_model(_read(blobs, digest, "a model of the rounds before"), policy.parameters)
+
+    return scoring.known_moves(headers, model, policy.grid.exponent)
 
 
 def _read(blobs: Blobs, digest: bytes, what: str) -> bytes:

@@ -12,7 +12,7 @@ and in the last moves of the model (`remember`), which are differences of models
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -25,7 +25,7 @@ from middleware.protocol import settlement as settling
 from middleware.protocol.settlement import NONE_FORCED, Forced, Opening, Reported, Settlement
 from middleware.protocol.update import Floats, Integers
 from middleware.trust import merkle, roots
-from middleware.types import ZERO32, Policy
+from middleware.types import ZERO32, Header, Policy
 from middleware.wire.manifest import Manifest, ManifestScore, Scoring
 
 SLICE_PURPOSE = b"drystone/slice/1"
@@ -73,6 +73,17 @@ def remember(moves: Moves, before: Floats, after: Floats, exponent: int) -> Move
     """The moves with the one from `before` to `after`; a round that moved nothing is not remembered."""
     move = contribution.move_between(before, after, exponent)
     return (move, *moves)[: contribution.REMEMBERED] if move.any() else moves
+
+
+def known_moves(headers: Iterable[Header], model: Callable[[bytes], Floats], exponent: int) -> Moves:
+    """The moves that `remember` would hold behind these headers (newest first), from the models' blobs alone."""
+    moves: list[Integers] = []
+    for header in headers:
+        if len(moves) == contribution.REMEMBERED:
+            break
+        if header.model_in != header.model_out:
+            moves += remember((), model(header.model_in), model(header.model_out), exponent)
+    return tuple(moves)
 
 
 def slice_of(inputs_root: bytes, task: int, round: int, slices: int) -> int:

@@ -92,6 +92,8 @@ class Scoring(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         require_bytes("digest of the importance", self.importance, 32)
         require_unsigned("slice", self.slice, 32)
+        if not -128 <= self.exponent <= 0:
+            raise ConfigurationError(f"the importance has an exponent of -128 to 0, not {self.exponent}")
         require_unsigned("pool", self.pool, 8 * _CUMULATIVE_BYTES)
         if len({score.node for score in self.scores}) != len(self.scores):
             raise ConfigurationError("a node has one score a round")
