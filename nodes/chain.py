@@ -1,7 +1,7 @@
 """The node's view of the ledger: one fold over its events, refreshed in the background.
 
-A ledger that does not answer leaves the view as it was: rounds go on, and whoever needs something newer waits with a
-deadline of its own.
+Status and rosters follow the chain's head; what is paid or proved follows `final`. A ledger that does not answer leaves
+the view as it was: rounds go on, and whoever needs something newer waits with a deadline of its own.
 """
 
 from __future__ import annotations
@@ -19,14 +19,22 @@ LOG = logging.getLogger("drystone")
 
 
 class ChainView:
-    def __init__(self, ledger: Ledger, poll_seconds: float) -> None:
+    """`finality_blocks`: how deep a block must be for `final` to show what is in it."""
+
+    def __init__(self, ledger: Ledger, poll_seconds: float, finality_blocks: int = 0) -> None:
         self.ledger = ledger
         self.poll_seconds = poll_seconds
+        self.finality_blocks = finality_blocks
         self.index = Index()
         self.reachable = False
         self.changed = asyncio.Condition()
         self.cpu_seconds = 0.0
         self._refreshing = asyncio.Lock()
+
+    @property
+    def final(self) -> Index:
+        """The view for whoever must not act on what a reorganisation may still take back."""
+        return self.index.final(self.finality_blocks)
 
     async def refresh(self) -> bool:
         """Read what is new; False when the ledger does not answer."""
@@ -40,7 +48,13 @@ class ChainView:
                 return False
             began = time.thread_time()
             self.reachable = True
+            final = self.final.head_block
             moved = self.index.extend(batch)
+            if batch.rewind_to is not None and batch.rewind_to < final:
+                LOG.error(
+                    "the chain took back block %d, which was final: finality_blocks is too small, or the chain is attacked",
+                    final,
+                )
             self.cpu_seconds += time.thread_time() - began
         if moved:
             async with self.changed:
