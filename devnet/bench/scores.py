@@ -110,9 +110,9 @@ def policy_of(seed: int, slices: int = SLICES) -> Policy:
     )  # fmt: skip
 
 
-def shares_of(policy: Policy) -> list[Workload]:
+def shares_of(policy: Policy, split: str = "iid") -> list[Workload]:
     return [
-        load_workload(policy.workload, policy.model, index=index, of=HONEST, split="iid", seed=policy.seed)
+        load_workload(policy.workload, policy.model, index=index, of=HONEST, split=split, seed=policy.seed)
         for index in range(HONEST)
     ]
 
@@ -153,21 +153,27 @@ async def world(simulation: Simulation, rounds: int) -> list[Settlement]:
 FIRST = 4  # node id of device 0: the cloud and two edges come before
 
 
-def raw_pay(policy: Policy, rounds: Sequence[Settlement]) -> dict[int, int]:
-    """What the same rounds would have paid by raw scores alone."""
+def pay_at(policy: Policy, rounds: Sequence[Settlement], epoch: int, raw: bool = False) -> dict[int, int]:
+    """What the same rounds would have paid with epochs of another length, or (`raw`) by raw scores and nothing else."""
+    other = msgspec.structs.replace(policy, epoch_rounds=epoch)
     paid: dict[int, int] = {}
     points: dict[int, int] = {}
+    pool = 0
     for number, settlement in enumerate(rounds, start=1):
         made = settlement.manifest.scoring
         if made is None:
             raise AssertionError("a round without scores")
+        pool += policy.reward_per_round
         for one in made.scores:
-            exponent = made.exponent + policy.grid.exponent
-            gained = contribution.points(one.raw << contribution.NOVEL_BITS, settlement.manifest.weight_total, exponent)
+            value = one.raw << contribution.NOVEL_BITS if raw else one.counted
+            gained = contribution.points(value, settlement.manifest.weight_total, made.exponent + policy.grid.exponent)
             points[one.node] = points.get(one.node, 0) + gained
-        if scoring.settles(policy, number):
-            shares = reward.settle_epoch(made.pool, {node: (value, 1000) for node, value in points.items()})
-            paid, points = reward.accumulate(paid, shares), {}
+        if scoring.settles(other, number):
+            standings = {
+                one.node: (points[one.node], reward.REPUTATION_FIRST if raw else one.reputation) for one in made.scores
+            }
+            paid, points = reward.accumulate(paid, reward.settle_epoch(pool, standings)), {}
+            pool = 0
     return paid
 
 
@@ -200,22 +206,36 @@ def split_differences(seed: int, rounds: int = ROUNDS) -> tuple[int, int]:
     return worst, len(whole)
 
 
-def ridden(name: str, seed: int, rounds: int = ROUNDS) -> dict[str, float]:
+def ridden(name: str, seed: int, rounds: int = ROUNDS, split: str = "iid") -> dict[str, float]:
     """One world with a copier and a free rider: their pay and the honest devices', over the honest median."""
     policy = msgspec.structs.replace(policy_of(seed), rounds=rounds)
-    learned = Behaviour(policy, shares_of(policy), RIDES[name], seed)
+    learned = Behaviour(policy, shares_of(policy, split), RIDES[name], seed)
     played = asyncio.run(world(simulation_of(policy, learned, HONEST + 2, lambda device: SAMPLES), rounds))
-    paid = played[-1].rewards
+    paid, whole = played[-1].rewards, pay_at(policy, played, rounds)
+    honest = [over_median(paid, FIRST + device) for device in range(HONEST)]
+    at_once = [over_median(whole, FIRST + device) for device in range(HONEST)]
     found = {
         "copier": over_median(paid, FIRST + HONEST),
         "rider": over_median(paid, FIRST + HONEST + 1),
-        "raw rider": over_median(raw_pay(policy, played), FIRST + HONEST + 1),
-        "least honest": min(over_median(paid, FIRST + device) for device in range(HONEST)),
-        "most honest": max(over_median(paid, FIRST + device) for device in range(HONEST)),
+        "raw rider": over_median(pay_at(policy, played, EPOCH, raw=True), FIRST + HONEST + 1),
+        "least honest": min(honest),
+        "most honest": max(honest),
+        "least honest, one epoch": min(at_once),
+        "most honest, one epoch": max(at_once),
         "paid of pool": sum(paid.values()) / (policy.reward_per_round * rounds),
     }
-    print(f"seed {seed}, {name}: " + ", ".join(f"{what} {value:.4f}" for what, value in found.items()), flush=True)
+    print(
+        f"seed {seed}, {split}, {name}: " + ", ".join(f"{what} {value:.4f}" for what, value in found.items()),
+        flush=True,
+    )
     return found
+
+
+def _ridden(what: str, found: Sequence[dict[str, float]], bar: float | None) -> Row:
+    """The worst seed, beside what raw scores would have paid at worst."""
+    most, raw = max(one["rider"] for one in found), max(one["raw rider"] for one in found)
+    words, met = (f"<= {bar}", most <= bar) if bar is not None else (None, None)
+    return Row(what, most, "of the honest median", raw, most / raw if raw else None, words, met)
 
 
 def main() -> None:
@@ -225,17 +245,21 @@ def main() -> None:
     rows = [
         Row(f"split device, largest difference of scores in {rounds} rounds", worst, "units", bar="0", ok=worst == 0)
     ]
-    copied, spread = [], []
+    everything = []
     for place, name in enumerate(RIDES):
         found = [ridden(name, seed) for seed in SEEDS]
-        copied += [one["copier"] for one in found]
-        spread += [one["least honest"] for one in found] + [one["most honest"] for one in found]
-        most, raw = max(one["rider"] for one in found), max(one["raw rider"] for one in found)
-        bar = (f"<= {BAR}", most <= BAR) if place < ASKED else (None, None)
-        rows.append(Row(f"free rider: {name}", most, "of the honest median", raw, most / raw if raw else None, *bar))
-    rows.append(Row("exact copy", max(copied), "of the honest median", bar="0", ok=max(copied) == 0))
-    rows.append(Row("honest device paid least", min(spread), "of the honest median"))
-    rows.append(Row("honest device paid most", max(spread), "of the honest median"))
+        everything += found
+        bar = BAR if place < ASKED else None
+        rows.append(_ridden(f"free rider: {name}", found, bar))
+    skewed = [ridden("the last delta", seed, split="dirichlet:0.5") for seed in SEEDS]
+    rows.append(_ridden("free rider: the last delta, skewed data", skewed, BAR))
+    copied = max(one["copier"] for one in everything + skewed)
+    rows.append(Row("exact copy", copied, "of the honest median", bar="0", ok=copied == 0))
+    for which, what in (("", f"epochs of {EPOCH}"), (", one epoch", f"one epoch of {ROUNDS}")):
+        least = min(one[f"least honest{which}"] for one in everything)
+        most = max(one[f"most honest{which}"] for one in everything)
+        rows.append(Row(f"honest device paid least, {what}", least, "of the honest median"))
+        rows.append(Row(f"honest device paid most, {what}", most, "of the honest median"))
     write("scores", rows)
 
 
