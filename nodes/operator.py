@@ -56,7 +56,7 @@ class Choices(msgspec.Struct, frozen=True):
     samples_cap: int = 4096
     seed: int = 0
     pay: str = "participation"
-    epoch: int = 5
+    epoch: int = 10
     slices: int = 4
 
 

@@ -59,7 +59,7 @@ DataOption = Annotated[
 PayOption = Annotated[
     str, typer.Option(help="participation: equal shares each round; scores: by what updates were worth, each epoch.")
 ]
-EpochOption = Annotated[int, typer.Option(help="Rounds from one settlement to the next (pay scores).")]
+EpochOption = Annotated[int, typer.Option(help="Rounds from one settlement to the next (pay scores); longer is more even.")]
 KeyFileOption = Annotated[
     Optional[Path], typer.Option("--key-file", help="Key file of an auditor, or of whoever acts.")
 ]
@@ -320,7 +320,7 @@ def task_new(
     reward: Annotated[int, typer.Option(help="Token units that a round pays in all.")] = 1_000_000,
     samples_cap: Annotated[int, typer.Option(help="Declared samples count as at most this many.")] = 4096,
     pay: PayOption = "participation",
-    epoch: EpochOption = 5,
+    epoch: EpochOption = 10,
     slices: Annotated[int, typer.Option(help="Parts of the evaluation set; a round uses one (pay scores).")] = 4,
     window: Annotated[int, typer.Option(help="Seconds until an anchored round is final and can be claimed.")] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the model and of local training.")] = 0,
@@ -529,7 +529,7 @@ def demo(
     split: Annotated[str, typer.Option(help="iid, dirichlet:A or client.")] = "dirichlet:0.5",
     model: Annotated[str, typer.Option(help="auto, mlp:A-B-C, cnn1d or cnn2d.")] = "auto",
     pay: PayOption = "participation",
-    epoch: EpochOption = 5,
+    epoch: EpochOption = 10,
     seed: Annotated[int, typer.Option(help="Seed of the deal, the model and the training.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder for the report, the picture and the record.")] = Path("runs/demo"),
     as_json: JsonOption = False,
