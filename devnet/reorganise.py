@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any, Final
 
+from devnet.chain import Chain
 from devnet.kill import Disk, DyingLedger, Fuse, Killed
 from ledger.calls import AnchorRound, AnyCall, CreateTask, Mint, Register, SetMeta
 from ledger.client import EvmLedger
@@ -44,6 +45,15 @@ SAID: Final = (
     "claimed",
 )
 TRANSFERS: Final = 1 << 64  # receivers' addresses start here, far from everybody's
+
+
+class Volatile(Chain):
+    """A chain that keeps everything in memory. One a world: after some thousand blocks with reorganisations among them, anvil
+    forgets states that it still needs."""
+
+    def command(self) -> list[str]:
+        command = super().command()
+        return command[: command.index("--state")]
 
 
 class Reorganised:
@@ -149,7 +159,12 @@ class Reorganised:
                 return
             await self.mine(max(1, self.finality))
             await asyncio.sleep(0)
-        raise OurFault(f"not delivered after {STEPS} steps: {self.outbox.status()}, {self.outbox.refusals()}")
+        query = "SELECT function, state, nonce, block, reverts FROM outbox WHERE state != 'FINAL' ORDER BY number"
+        left = self.outbox.connection.execute(query).fetchall()
+        nonce, pool = await self.ledger.nonce(self.key.address), await self.ask("txpool_status")
+        raise OurFault(
+            f"not delivered after {STEPS} steps: {left}; the chain's next nonce is {nonce}, its pool has {pool}"
+        )
 
     async def check(self) -> None:
         await self.follow()

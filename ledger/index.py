@@ -112,6 +112,11 @@ class Index:
         place = bisect_right(history, block, key=lambda change: change[0])
         return history[place - 1][1] if place else None
 
+    def roster_block(self, lag: int) -> int:
+        """A block whose roster is the present one: `lag` blocks below the head, or the last in which a node changed if that is
+        newer. Readers that are a few blocks behind know it too."""
+        return max(self._changes[-1] if self._changes else 0, self.head_block - lag)
+
     def witness(self, block: int) -> Seen:
         """The newest block at or before `block` that holds an entry; zeros if there is none."""
         place = bisect_right(self.entries, block, key=lambda entry: entry.position.block)
