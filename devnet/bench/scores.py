@@ -26,7 +26,7 @@ from middleware.maths import contribution, grid, reward
 from middleware.protocol import scoring
 from middleware.protocol.settlement import Settlement
 from middleware.trust.keys import AccountKey
-from middleware.types import Policy, Rule
+from middleware.types import Policy, Rule, Training
 from nodes.evaluation import evaluation_root, measure
 
 Floats = npt.NDArray[np.float32]
@@ -206,9 +206,12 @@ def split_differences(seed: int, rounds: int = ROUNDS) -> tuple[int, int]:
     return worst, len(whole)
 
 
-def ridden(name: str, seed: int, rounds: int = ROUNDS, split: str = "iid") -> dict[str, float]:
+def ridden(
+    name: str, seed: int, rounds: int = ROUNDS, split: str = "iid", learning_rate: float = Training().learning_rate
+) -> dict[str, float]:
     """One world with a copier and a free rider: their pay and the honest devices', over the honest median."""
-    policy = msgspec.structs.replace(policy_of(seed), rounds=rounds)
+    training = Training(learning_rate=learning_rate)
+    policy = msgspec.structs.replace(policy_of(seed), rounds=rounds, training=training)
     learned = Behaviour(policy, shares_of(policy, split), RIDES[name], seed)
     played = asyncio.run(world(simulation_of(policy, learned, HONEST + 2, lambda device: SAMPLES), rounds))
     paid, whole = played[-1].rewards, pay_at(policy, played, rounds)
@@ -253,7 +256,9 @@ def main() -> None:
         rows.append(_ridden(f"free rider: {name}", found, bar))
     skewed = [ridden("the last delta", seed, split="dirichlet:0.5") for seed in SEEDS]
     rows.append(_ridden("free rider: the last delta, skewed data", skewed, BAR))
-    copied = max(one["copier"] for one in everything + skewed)
+    slow = [ridden("the last delta and as much noise", seed, learning_rate=0.01) for seed in SEEDS]
+    rows.append(_ridden("free rider: the last delta and as much noise, learning rate 0.01", slow, None))
+    copied = max(one["copier"] for one in everything + skewed + slow)
     rows.append(Row("exact copy", copied, "of the honest median", bar="0", ok=copied == 0))
     for which, what in (("", f"epochs of {EPOCH}"), (", one epoch", f"one epoch of {ROUNDS}")):
         least = min(one[f"least honest{which}"] for one in everything)
