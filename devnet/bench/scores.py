@@ -260,6 +260,9 @@ def main() -> None:
     rows.append(_ridden("free rider: the last delta and as much noise, learning rate 0.01", slow, None))
     copied = max(one["copier"] for one in everything + skewed + slow)
     rows.append(Row("exact copy", copied, "of the honest median", bar="0", ok=copied == 0))
+    rows.append(
+        Row("part of the pool that was paid, least", min(one["paid of pool"] for one in everything), "of the pool")
+    )
     for which, what in (("", f"epochs of {EPOCH}"), (", one epoch", f"one epoch of {ROUNDS}")):
         least = min(one[f"least honest{which}"] for one in everything)
         most = max(one[f"most honest{which}"] for one in everything)

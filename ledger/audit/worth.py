@@ -60,7 +60,8 @@ class Worth(msgspec.Struct, frozen=True):
     pool: int  # of the epoch so far
     claim: int  # max(0, epoch) * reputation
     claims: int  # of everybody
-    share: int  # floor(pool * claim / claims), 0 where nobody has a claim
+    divisor: int  # what claims are measured against: `claims`, or what typical scores would add up to
+    share: int  # floor(pool * claim / divisor), 0 where nobody has a score
     remainder: int  # of the pool, after everybody's share; stays in the task's pool
     index: int  # of its line under scoresRoot
     size: int
@@ -102,14 +103,15 @@ def worth(
         )
     )
     claims = {one.node: reward.claim(one.epoch, one.reputation) for one in listed.scores}
-    total, claim = sum(claims.values()), claims[node]
+    total, claim = reward.divisor((one.epoch, one.reputation) for one in listed.scores), claims[node]
     shares = [listed.pool * other // total for other in claims.values()] if total else []
     return Worth(
         slice=listed.slice, importance=listed.importance.hex(), importance_exponent=listed.exponent,
         grid_exponent=policy.grid.exponent, weight_total=manifest.weight_total, value=_value(policy, manifest, mine.raw),
         score=mine, epoch_first=first, epoch_last=min(first + policy.epoch_rounds - 1, policy.rounds), epoch=tuple(rounds),
         reputation=_history(manifests, node), settles=scoring.settles(policy, round), pool=listed.pool, claim=claim,
-        claims=total, share=listed.pool * claim // total if total else 0, remainder=listed.pool - sum(shares),
+        claims=sum(claims.values()), divisor=total,
+        share=listed.pool * claim // total if total else 0, remainder=listed.pool - sum(shares),
         index=place, size=len(entries), path=tuple(path), not_derived=why,
     ), steps  # fmt: skip
 

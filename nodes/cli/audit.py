@@ -309,11 +309,13 @@ def _print_worth(found: Payment, worth: Worth) -> None:
     history = ", ".join(f"{number}: {value}" for number, value in worth.reputation)
     typer.echo(f"  reputation {mine.reputation} thousandths (behind round {history})")
     typer.echo(f"  claim {clipped:,} * {mine.reputation} = {worth.claim:,} of {worth.claims:,}")
+    if worth.divisor > worth.claims:
+        typer.echo(f"  most lost in this epoch, so claims are measured against typical scores: {worth.divisor:,}")
     if not worth.claims:
         typer.echo(f"  nobody has a claim: {worth.remainder:,} stays in the pool")
     elif worth.settles:
         typer.echo(
-            f"  the epoch ends here: floor({worth.pool:,} * {worth.claim:,} / {worth.claims:,}) = {worth.share:,}; "
+            f"  the epoch ends here: floor({worth.pool:,} * {worth.claim:,} / {worth.divisor:,}) = {worth.share:,}; "
             f"{worth.remainder:,} stays in the pool"
         )
     else:

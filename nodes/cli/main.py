@@ -59,7 +59,9 @@ DataOption = Annotated[
 PayOption = Annotated[
     str, typer.Option(help="participation: equal shares each round; scores: by what updates were worth, each epoch.")
 ]
-EpochOption = Annotated[int, typer.Option(help="Rounds from one settlement to the next (pay scores); longer is more even.")]
+EpochOption = Annotated[
+    int, typer.Option(help="Rounds from one settlement to the next (pay scores); longer is more even.")
+]
 KeyFileOption = Annotated[
     Optional[Path], typer.Option("--key-file", help="Key file of an auditor, or of whoever acts.")
 ]

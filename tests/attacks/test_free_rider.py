@@ -19,4 +19,4 @@ def test_a_free_rider_earns_at_most_a_twentieth_and_a_copy_nothing_in_twenty_rou
     assert found["rider"] <= scores.BAR
     assert found["copier"] == 0
     assert found["raw rider"] > scores.BAR  # without what takes known moves out, it would have been paid
-    assert 0.99 < found["paid of pool"] <= 1  # and the honest got the pool
+    assert 0.8 < found["paid of pool"] <= 1  # and the honest got most of the pool

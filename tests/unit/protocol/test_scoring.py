@@ -42,7 +42,8 @@ def test_an_epoch_that_is_over_leaves_reputations_and_nothing_else() -> None:
 
 
 def test_an_epoch_pays_by_its_points_cut_off_at_zero() -> None:
-    lines = (ManifestScore(5, 0, 0, 10, 1000), ManifestScore(4, 0, 0, -50, 1500), ManifestScore(6, 0, 0, 20, 500))
+    lines = (ManifestScore(5, 0, 0, 10, 1000), ManifestScore(4, 0, 0, -1, 1500), ManifestScore(6, 0, 0, 20, 500))
+    lines += (ManifestScore(7, 0, 0, -2, 500),)
     assert scoring.paid(POLICY, 3, manifest(3, lines).scoring) == {5: 150, 6: 150}
     assert scoring.paid(POLICY, 2, manifest(2, lines).scoring) == {}
 
