@@ -6,7 +6,7 @@ model by x_S = sum of the members' shares x_i, its utility is what it takes off 
     U(S) = L(m) - L(m + x_S) = -g . x_S - 1/2 x_S . H x_S          (g the gradient, H the Hessian of L at m)
 
 The Shapley value of member i is then phi_i = -1/2 (2 g + H x_N) . x_i with x_N the move of all (In-Run Data Shapley;
-Wang et al. 2024, arXiv 2406.11011, theorem 5; see `maths.contribution`). So one vector v = 2 g + H x_N scores everyone,
+Wang et al. 2024, arXiv 2406.11011; see `maths.contribution`). So one vector v = 2 g + H x_N scores everyone,
 at the price of one gradient and one product of the Hessian with a vector, both over one slice.
 
 H x is the derivative of the gradient in the direction of x, taken by automatic differentiation, not by a difference

@@ -10,7 +10,7 @@ Its Shapley value (Shapley 1953) has a closed form: a linear game gives each its
 
     phi_i = -g . x_i - 1/2 x_i . H x_N = -1/2 v . x_i,   v = 2 g + H x_N                        (N: everybody)
 
-(In-Run Data Shapley; Wang, Mittal, Song and Jia 2024, arXiv 2406.11011, theorem 5). With v published as integers, the raw
+(In-Run Data Shapley; Wang, Mittal, Song and Jia 2024, arXiv 2406.11011). With v published as integers, the raw
 score of update i is the integer
 
     raw_i = -w_i (v . q_i)            phi_i = raw_i * 2**(exponent of v + exponent of the grid) / (2 W)
