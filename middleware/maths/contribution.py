@@ -16,7 +16,7 @@ score of update i is the integer
     raw_i = -w_i (v . q_i)            phi_i = raw_i * 2**(exponent of v + exponent of the grid) / (2 W)
 
 It is linear in w_i q_i, so a device that is split in several whose weighted sum is the same has the same score in sum,
-exactly; and the scores of a round add up to U(N), exactly.
+exactly; and but for the rounding of v, the scores of a round add up to U(N).
 
 **What was known already counts for nothing.** The moves of earlier rounds are public, and the next move resembles them, so
 a device that learns nothing and sends back the last move (plain, noisy, or a mixture of several) has a good raw score
