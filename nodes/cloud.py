@@ -21,12 +21,13 @@ from ledger.outbox import Outbox
 from middleware.errors import ConfigurationError, PeerFault, Unavailable
 from middleware.learn.train import evaluate
 from middleware.learn.workload import genesis
-from middleware.protocol import inclusion, sums
+from middleware.protocol import inclusion, scoring, sums
 from middleware.protocol import settlement as settling
 from middleware.protocol import update as updates
 from middleware.protocol.machine import Parent, Phase
 from middleware.protocol.settlement import Opening, Received, Reported, Settlement
 from middleware.protocol.sums import NOTHING, Summed, SumTree
+from middleware.protocol.update import Floats
 from middleware.trust import chunks, eip712, roots, seal
 from middleware.trust.access import (
     Desk,
@@ -40,7 +41,7 @@ from middleware.trust.access import (
 )
 from middleware.types import ZERO32, Header, Policy, Task
 from middleware.wire import canonical, tensors
-from middleware.wire.manifest import decode_manifest
+from middleware.wire.manifest import Manifest, decode_manifest
 from middleware.wire.message import (
     EdgeReport,
     Message,
@@ -57,6 +58,7 @@ from middleware.wire.message import (
     expect,
 )
 from nodes.agent import STEP_SECONDS, Agent
+from nodes.evaluation import evaluation_root, measure
 from nodes.gather import Gathering
 from nodes.http import Handler, Upload
 from nodes.store import Contribution
@@ -98,6 +100,8 @@ class Cloud:
         self.gathering = Gathering(agent, self._close)
         self.task: Task | None = None
         self.model = np.zeros(0, np.float32)
+        self.moves: scoring.Moves = ()
+        self.carried = scoring.Carried(0, {})
         self.opening: Opening | None = None
         self.opened_at = 0.0
         self.received: dict[int, Received] = {}  # by device
@@ -164,7 +168,13 @@ class Cloud:
         else:
             blob = agent.blobs.get(header.model_out) or b""
             self.model = tensors.decode_model(blob, task.policy.parameters)
-        await loop.run_in_executor(agent.pool, self.workloads.load, task.policy)
+        workload = await loop.run_in_executor(agent.pool, self.workloads.load, task.policy)
+        if task.policy.pay == "scores":
+            root = await loop.run_in_executor(agent.pool, evaluation_root, workload, task.policy.evaluation_slices)
+            if root.hex() != task.policy.evaluation:
+                raise ConfigurationError("its evaluation slices are not the ones that its policy names")
+            settled = [canonical.decode(row[1], Header) for row in agent.store.settled(task.id)]
+            self.moves = await loop.run_in_executor(agent.pool, self._known_moves, task, settled)
         while head < task.policy.rounds and self.agent.index.tasks[task.id].open:
             if not await self._ready(task):
                 continue
@@ -211,11 +221,12 @@ class Cloud:
             )  # fmt: skip
             agent.store.put_offer(task.id, number, "open", offer.stored(), time.time())
         roster = agent.roster_at(offer.message.roster_block)
-        rewards = self._rewards(last)
+        manifest = self._manifest(last)
+        self.carried = scoring.carried(policy, manifest)
         self.opening = Opening(
             task=task.id, round=number, prev=prev, policy_hash=task.policy_hash, model_in=offer.message.model_in,
             model=self.model, roster_root=roots.roster_root(roster), roster_block=offer.message.roster_block,
-            rewards=rewards,
+            rewards=dict(manifest.rewards) if manifest is not None else {},
         )  # fmt: skip
         self.received, self.sums, self.places, self.reports = {}, {}, {}, {}
         self.round_over = asyncio.Event()
@@ -226,13 +237,24 @@ class Cloud:
         self.waiting = ""
         self.gathering.open(offer, roster, edges, policy.round_seconds + grace, received)
 
-    def _rewards(self, last: Header | None) -> dict[int, int]:
+    def _manifest(self, last: Header | None) -> Manifest | None:
         if last is None:
-            return {}
+            return None
         blob = self.agent.blobs.get(last.manifest)
         if blob is None:
             raise ConfigurationError(f"the manifest of round {last.round} is gone from {self.agent.blobs.folder}")
-        return dict(decode_manifest(blob).rewards)
+        return decode_manifest(blob)
+
+    def _known_moves(self, task: Task, settled: list[Header]) -> scoring.Moves:
+        """The last moves of the model, from the models that earlier rounds left."""
+        exponent = task.policy.grid.exponent
+        return scoring.known_moves(reversed(settled), lambda digest: self._model(task, digest), exponent)
+
+    def _model(self, task: Task, digest: bytes) -> Floats:
+        blob = self.agent.blobs.get(digest)
+        if blob is None:
+            raise ConfigurationError(f"model {digest.hex()[:16]} is gone from {self.agent.blobs.folder}")
+        return tensors.decode_model(blob, task.policy.parameters)
 
     async def _restore(self, task: Task, number: int) -> dict[int, bytes]:
         """After a restart: open again what was accepted, in the order of the receipts."""
@@ -332,7 +354,7 @@ class Cloud:
         if policy.rule.name == "mean":
             tree = self.sums.setdefault(item.child, SumTree(policy.parameters))
             await agent.work(policy.parameters * 2, tree.add, place, integers, message.leaf.weight)
-            integers = None
+            integers = integers if policy.pay == "scores" else None  # scores need them again when the round closes
         shown = key if policy.readers == "public" else b""
         self.received[item.node] = Received(item.frame, message.leaf, shown, refused, integers)
 
@@ -476,6 +498,8 @@ class Cloud:
         began = time.perf_counter()
         result = await agent.work(size, settling.settle, agent.context, task.policy, opening, reports)
         aggregation = time.perf_counter() - began
+        if task.policy.pay == "scores":
+            result = await self._score(task.policy, opening, result, reports)
         metrics = await self._evaluate(task.policy, result)
         evaluation = time.perf_counter() - began - aggregation
         header, manifest = settling.finish(result, encode_metrics(metrics))
@@ -487,11 +511,35 @@ class Cloud:
                 task.id, opening.round, canonical.encode(header), header.manifest, msgspec.json.encode(summary)
             )
             self.outbox.plan(AnchorRound(header))
+        if task.policy.pay == "scores":
+            self.moves = scoring.remember(self.moves, self.model, result.model, task.policy.grid.exponent)
         self.model = result.model
         self.gathering.settled(task.id, opening.round)
         LOG.info("round %d settled: accuracy %.4f%s", opening.round, summary.accuracy, ", void" if result.void else "")
         self.round_over.set()
         self.pump.set()
+
+    async def _score(self, policy: Policy, opening: Opening, result: Settlement, reports: list[Reported]) -> Settlement:
+        """Measure the round on the slice that its inputs choose, keep what was measured, and pay by it."""
+        agent, loop = self.agent, asyncio.get_running_loop()
+        measured = None
+        if result.applied is not None:
+            place = scoring.slice_of(result.header.inputs_root, opening.task, opening.round, policy.evaluation_slices)
+            move = result.applied.astype(np.float64) * policy.grid.step
+            vector = await loop.run_in_executor(
+                agent.pool,
+                measure,
+                self.workloads.load(policy),
+                policy,
+                opening.model,
+                move,
+                place,
+                agent.config.device,
+            )
+            measured = scoring.quantise(vector, policy.parameters)
+            agent.blobs.put(scoring.encode_importance(measured))
+        size = policy.parameters * 2 * len(self.received)
+        return await agent.work(size, scoring.pay, policy, opening, result, reports, self.carried, self.moves, measured)
 
     async def _evaluate(self, policy: Policy, result: Settlement) -> Metrics:
         loop, agent = asyncio.get_running_loop(), self.agent

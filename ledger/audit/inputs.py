@@ -66,7 +66,8 @@ def judge_inputs(
         added = edge_sums(received, declared_weights(received), scene.task.policy.parameters) if adds else None
         summed = _sums(scene, bench, signed.message, edge, received, added)
         complete = complete and (whole or summed is not None)
-        received = tuple(msgspec.structs.replace(row, integers=None) for row in received) if adds else received
+        if adds and scene.task.policy.pay != "scores":  # scores need them again; sums alone do not
+            received = tuple(msgspec.structs.replace(row, integers=None) for row in received)
         reported.append(Reported(edge.report, signed.message.leaf, received, summed, edge.sums, edge.content_key))
     told = [_update(scene, bench, at, row, None, seen) for at, row in enumerate(forced)]
     readable = readable and None not in told

@@ -52,6 +52,16 @@ TaskOption = Annotated[int, typer.Option("--task", help="Number of the task.")]
 ScopeOption = Annotated[
     str, typer.Option("--scope", help="public: what anyone can check; auditor: also what needs --key-file to open.")
 ]
+DataOption = Annotated[
+    Optional[list[str]],
+    typer.Option("--data", help="table:FILE to measure scored rounds again with; repeatable. The digits need none."),
+]
+PayOption = Annotated[
+    str, typer.Option(help="participation: equal shares each round; scores: by what updates were worth, each epoch.")
+]
+EpochOption = Annotated[
+    int, typer.Option(help="Rounds from one settlement to the next (pay scores); longer is more even.")
+]
 KeyFileOption = Annotated[
     Optional[Path], typer.Option("--key-file", help="Key file of an auditor, or of whoever acts.")
 ]
@@ -329,6 +339,9 @@ def task_new(
     auditor: Annotated[Optional[list[str]], typer.Option(help="Network key (hex) of an auditor; repeatable.")] = None,
     reward: Annotated[int, typer.Option(help="Token units that a round pays in all.")] = 1_000_000,
     samples_cap: Annotated[int, typer.Option(help="Declared samples count as at most this many.")] = 4096,
+    pay: PayOption = "participation",
+    epoch: EpochOption = 10,
+    slices: Annotated[int, typer.Option(help="Parts of the evaluation set; a round uses one (pay scores).")] = 4,
     window: Annotated[int, typer.Option(help="Seconds until an anchored round is final and can be claimed.")] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the model and of local training.")] = 0,
     as_json: JsonOption = False,
@@ -342,6 +355,7 @@ def task_new(
         "grid_exponent": grid_exponent, "min_updates": min_updates, "round_seconds": round_seconds, "epochs": epochs,
         "batch": batch, "learning_rate": learning_rate, "momentum": momentum, "readers": readers,
         "auditors": tuple(auditor or ()), "reward_per_round": reward, "samples_cap": samples_cap, "seed": seed,
+        "pay": pay, "epoch": epoch, "slices": slices,
     }  # fmt: skip
     verbs.new(home, cloud, choices, window, as_json)
 
@@ -480,12 +494,12 @@ def audit_update(
 def audit_verify(
     task_number: TaskOption = 0,
     home: HomeOption = HOME, log: LogOption = None, blobs: BlobsOption = None,
-    scope: ScopeOption = "public", key_file: KeyFileOption = None, as_json: JsonOption = False,
+    scope: ScopeOption = "public", key_file: KeyFileOption = None, data: DataOption = None, as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Check the whole history: VALID exits 0, INVALID 3 and names the first wrong thing, UNVERIFIABLE 4."""
     from nodes.cli import audit as verbs
 
-    verbs.verify(home, log, blobs or [], task_number, scope, key_file, as_json)
+    verbs.verify(home, log, blobs or [], task_number, scope, key_file, as_json, data or [])
 
 
 @audit.command("replay")
@@ -493,12 +507,12 @@ def audit_verify(
 def audit_replay(
     task_number: TaskOption = 1,
     home: HomeOption = HOME, log: LogOption = None, blobs: BlobsOption = None,
-    scope: ScopeOption = "public", key_file: KeyFileOption = None, as_json: JsonOption = False,
+    scope: ScopeOption = "public", key_file: KeyFileOption = None, data: DataOption = None, as_json: JsonOption = False,
 ) -> None:  # fmt: skip
-    """Recompute every aggregate, model and reward of a task and compare them to the bit."""
+    """Recompute every aggregate, model, score and reward of a task and compare them to the bit."""
     from nodes.cli import audit as verbs
 
-    verbs.replay(home, log, blobs or [], task_number, scope, key_file, as_json)
+    verbs.replay(home, log, blobs or [], task_number, scope, key_file, as_json, data or [])
 
 
 @audit.command("explain")
@@ -574,6 +588,8 @@ def demo(
     codec: Annotated[str, typer.Option(help="none, topk, int8 or topk+int8.")] = "none",
     split: Annotated[str, typer.Option(help="iid, dirichlet:A or client.")] = "dirichlet:0.5",
     model: Annotated[str, typer.Option(help="auto, mlp:A-B-C, cnn1d or cnn2d.")] = "auto",
+    pay: PayOption = "participation",
+    epoch: EpochOption = 10,
     seed: Annotated[int, typer.Option(help="Seed of the deal, the model and the training.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder for the report, the picture and the record.")] = Path("runs/demo"),
     as_json: JsonOption = False,
@@ -584,6 +600,7 @@ def demo(
     verbs.run(
         out, as_json, workload=workload, client_key=client_key, devices=devices, edges=edges, rounds=rounds,
         byzantine=byzantine, aggregator=aggregator, arrangement=arrangement, codec=codec, split=split, model=model, seed=seed,
+        pay=pay, epoch=epoch,
     )  # fmt: skip
 
 

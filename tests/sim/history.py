@@ -250,9 +250,9 @@ class History:
             roster_root=roots.roster_root(self.roster(self.roster_block)), roster_block=self.roster_block,
             rewards=self.rewards,
         )  # fmt: skip
-        settlement = self.settled(
-            number, settling.settle(DOMAIN.context, self.policy, opening, self.received(number), self.forced(number))
-        )
+        received, forced = self.received(number), self.forced(number)
+        settlement = self.settled(number, settling.settle(DOMAIN.context, self.policy, opening, received, forced))
+        settlement = self.scored(number, settlement, opening, received)
         header, blob = settling.finish(settlement, encode_metrics({"accuracy": 0.5, "loss": 0.5}))
         manifest = self.manifest(number, decode_manifest(blob))
         header = self.header(
@@ -286,6 +286,10 @@ class History:
 
     def settled(self, number: int, settlement: Settlement) -> Settlement:
         """Where a cloud that lies about the result would."""
+        return settlement
+
+    def scored(self, number: int, settlement: Settlement, opening: Opening, received: list[Reported]) -> Settlement:
+        """Where a cloud that pays scores would measure and pay."""
         return settlement
 
     def manifest(self, number: int, manifest: Manifest) -> Manifest:
