@@ -197,7 +197,7 @@ class LocalLedger(ports.Ledger):
         self._remembered = head
         if self._head_file is None:
             return
-        draft = self._head_file.with_name(self._head_file.name + ".draft")
+        draft = self._head_file.with_name(f"{self._head_file.name}.{os.getpid()}")
         draft.write_bytes(msgspec.json.encode(_Seen(head.number, head.hash)) + b"\n")
         os.replace(draft, self._head_file)
 

@@ -11,23 +11,55 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Final
 
 import msgspec
 from aiohttp import web
 
-from ledger.journal import encode_line
-from ledger.local import LOG_PATH, Refusal
+from ledger.calls import AnyCall, GrantRole, Mint
+from ledger.client import AddressBook
+from ledger.deploy import MINTED, PAUSER, PUBLISHER, REGISTRAR, UNBONDING_SECONDS
+from ledger.journal import FORMAT, Genesis, encode_line, sign_call
+from ledger.local import LOG_PATH, Refusal, local_book
 from ledger.logfile import LogFile
 from middleware.errors import ConfigurationError, LedgerRefused, PeerFault, Unavailable
-from middleware.trust.keys import NetworkKey
+from middleware.trust.keys import AccountKey, KeyFile, NetworkKey
+from nodes.create import write_keys
 
 LOG = logging.getLogger("drystone")
 CALL_BYTES: Final = 1 << 20  # a signed call; the largest is a task with its policy
 LINES_TYPE: Final = "application/x-ndjson"
+LOG_FILE: Final = "blocks.jsonl"
+KEY_FILE: Final = "keys.json"
+
+
+def begin(folder: Path, admin: AccountKey, address: str, now: int) -> AddressBook:
+    """A new log below `folder` with a fresh key, and with `admin` in the roles that a deployment on a chain gives it.
+    ConfigurationError where there is one."""
+    if (folder / LOG_FILE).exists():
+        raise ConfigurationError(f"{folder / LOG_FILE} exists: a log is never begun anew in its place")
+    keys = KeyFile.generate(os.urandom)
+    write_keys(folder / KEY_FILE, keys)
+    key = keys.network
+    genesis = Genesis(FORMAT, key.public, admin.address, (0, 0, 0), UNBONDING_SECONDS, os.urandom(16))
+    roles: list[AnyCall] = [GrantRole(role, admin.address) for role in (REGISTRAR, PUBLISHER, PAUSER)]
+    with LogFile.create(folder / LOG_FILE, genesis, now, key) as file:
+        for nonce, call in enumerate([*roles, Mint(admin.address, MINTED)]):
+            file.append(sign_call(file.journal.identity, call, admin, nonce).raw, now, key)
+        return local_book(file.journal.identity, key.public, address)
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """(host, port) of "host:port"."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit():
+        raise ConfigurationError(f"{text!r} is no address to listen on: write host:port, e.g. 127.0.0.1:8600")
+    return host, int(port)
 
 
 class Keeper:

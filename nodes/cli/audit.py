@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import typer
 
 from ledger.audit.check import SCOPES, examine
@@ -41,7 +42,8 @@ def log(home: Path, log: Path | None, export: Path | None, as_json: bool) -> Non
     if export is not None:
         from ledger.record import export_record
 
-        export.write_bytes(export_record(evidence.entries, evidence.head, evidence.addresses.about()))
+        about = evidence.addresses.about()
+        export.write_bytes(export_record(evidence.entries, evidence.head, about, evidence.blocks))
         typer.echo(f"{len(evidence.entries)} entries up to block {evidence.head.number} written to {export}")
         return
     if as_json:
@@ -260,20 +262,23 @@ def explain(
 
 
 def _evidence(home: Path, log: Path | None) -> Evidence:
-    """From the file, else from the chain that the home's address book names."""
+    """From the file, else from the ledger that the home's address book names."""
     if log is not None:
         if not log.is_file():
             raise ConfigurationError(f"no record at {log}: `drystone audit log --export {log}` writes one")
         return read(log.read_bytes())
-    from ledger.client import EvmLedger
+    from ledger.local import LocalLedger
     from nodes.cli.home import Home
 
-    book = Home(home).address_book()
-
     async def entries() -> Evidence:
-        async with EvmLedger(book) as ledger:
-            addresses = Addresses(book.chain_id, book.registry, book.ledger, book.rewards)
-            return take(await ledger.entries(None), addresses)
+        async with Home(home).ledger() as ledger:
+            book = ledger.book
+            addresses = Addresses(book.chain_id, book.registry, book.ledger, book.rewards, book.operator)
+            evidence = take(await ledger.entries(None), addresses)
+            if not isinstance(ledger, LocalLedger):
+                return evidence
+            blocks = (await ledger.blocks())[: evidence.head.number + 1]
+            return msgspec.structs.replace(evidence, blocks=blocks)
 
     return asyncio.run(entries())
 

@@ -23,11 +23,13 @@ app = typer.Typer(
 devnet = typer.Typer(help="A chain on this machine, for trying things out.", no_args_is_help=True)
 contracts = typer.Typer(help="The contracts on the ledger.", no_args_is_help=True)
 account = typer.Typer(help="Accounts that pay for transactions.", no_args_is_help=True)
+ledger = typer.Typer(help="A ledger without a chain: a signed log, and its anchors on a chain.", no_args_is_help=True)
 node = typer.Typer(help="Nodes: create, run, admit, list.", no_args_is_help=True)
 task = typer.Typer(help="Tasks: create, follow, stop.", no_args_is_help=True)
 audit = typer.Typer(help="Check what happened, from the ledger and the blobs alone.", no_args_is_help=True)
 for group, name in (
-    (devnet, "devnet"), (contracts, "contracts"), (account, "account"), (node, "node"), (task, "task"), (audit, "audit"),
+    (devnet, "devnet"), (contracts, "contracts"), (ledger, "ledger"), (account, "account"), (node, "node"), (task, "task"),
+    (audit, "audit"),
 ):  # fmt: skip
     app.add_typer(group, name=name)
 
@@ -100,6 +102,34 @@ def contracts_deploy(
     from nodes.cli import chain
 
     chain.deploy_contracts(home, rpc, key_file, password_file, as_json)
+
+
+# ---------------------------------------------------------------------------------------------------------------- ledger
+
+
+@ledger.command("init")
+@reported
+def ledger_init(
+    home: HomeOption = HOME,
+    listen: Annotated[str, typer.Option(help="host:port where the log will be served.")] = "127.0.0.1:8600",
+    as_json: JsonOption = False,
+) -> None:
+    """Begin a local log in the place of a chain: its key, its first blocks and the address book that names it."""
+    from nodes.cli import ledger as verbs
+
+    verbs.init(home, listen, as_json)
+
+
+@ledger.command("serve")
+@reported
+def ledger_serve(
+    home: HomeOption = HOME,
+    listen: Annotated[str, typer.Option(help="host:port to serve on. Default: the address book's.")] = "",
+) -> None:
+    """Keep the local log below --home and serve it until Ctrl-C."""
+    from nodes.cli import ledger as verbs
+
+    verbs.serve(home, listen)
 
 
 @account.command("new")
@@ -449,6 +479,9 @@ def demo(
     split: Annotated[str, typer.Option(help="iid, dirichlet:A or client.")] = "dirichlet:0.5",
     model: Annotated[str, typer.Option(help="auto, mlp:A-B-C, cnn1d or cnn2d.")] = "auto",
     seed: Annotated[int, typer.Option(help="Seed of the deal, the model and the training.")] = 0,
+    on: Annotated[
+        str, typer.Option("--ledger", help="evm: a chain on this machine; local: a signed log, no chain.")
+    ] = "evm",
     out: Annotated[Path, typer.Option(help="Folder for the report, the picture and the record.")] = Path("runs/demo"),
     as_json: JsonOption = False,
 ) -> None:
@@ -458,6 +491,7 @@ def demo(
     verbs.run(
         out, as_json, workload=workload, client_key=client_key, devices=devices, edges=edges, rounds=rounds,
         byzantine=byzantine, aggregator=aggregator, arrangement=arrangement, codec=codec, split=split, model=model, seed=seed,
+        ledger=on,
     )  # fmt: skip
 
 
