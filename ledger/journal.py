@@ -31,7 +31,7 @@ from eth_hash.auto import keccak
 from ledger import events
 from ledger.artifacts import NAMES
 from ledger.calls import AnyCall, calldata, decode_call, encode_call
-from ledger.spec import Specification
+from ledger.spec import CourtTerms, Specification
 from middleware.errors import ConfigurationError, DrystoneError, LedgerRefused, PeerFault, Unavailable
 from middleware.ports import Cursor, Entry, Event, Head, Outcome, Position, SignedTransaction, Signer, Spent
 from middleware.trust import merkle
@@ -74,14 +74,16 @@ class LogForked(DrystoneError):
 
 
 class Genesis(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """How the log begins. `admin` (20) is the first account with a role; `min_stake` (end, edge, cloud) is in token
-    units; `salt` (16) tells two logs of one operator apart."""
+    """How the log begins: what a deployment on a chain chooses. `admin` (20) is the first account with a role; `min_stake`
+    (end, edge, cloud) is in token units; `terms` are the Court's, as in `CourtTerms`; `salt` (16) tells two logs of one
+    operator apart."""
 
     format: str
     operator: bytes  # 32, ed25519
     admin: bytes
     min_stake: tuple[int, int, int]
     unbonding_seconds: int
+    terms: tuple[int, int, int, int, int]
     salt: bytes
 
     def __post_init__(self) -> None:
@@ -90,7 +92,7 @@ class Genesis(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
         require_bytes("operator's key", self.operator, 32)
         require_bytes("admin", self.admin, 20)
         require_bytes("salt", self.salt, 16)
-        for amount in (*self.min_stake, self.unbonding_seconds):
+        for amount in (*self.min_stake, self.unbonding_seconds, *self.terms):
             require_unsigned("genesis amount", amount, 64)
 
 
@@ -222,7 +224,7 @@ class Journal:
         self.identity = Identity(digest)
         self.specification = Specification(
             self.identity.chain_id, {name: self.identity.address(name) for name in NAMES}, self.genesis.admin,
-            self.genesis.min_stake, self.genesis.unbonding_seconds,
+            self.genesis.min_stake, self.genesis.unbonding_seconds, CourtTerms(*self.genesis.terms),
         )  # fmt: skip
         self.heads = [Head(0, digest, first.time)]
         self.entries: list[Entry] = []
@@ -326,8 +328,7 @@ class Journal:
         return _Ran(sender, expected, True, happened, logs)
 
     def _emitter(self, call: AnyCall, event: Event) -> bytes:
-        tokens = isinstance(event, events.Transfer | events.Approval)
-        return self.identity.address("Credit" if tokens else call.contract)
+        return self.identity.address(events.emitter(event, call.contract))
 
     def _take(self, block: Block, digest: bytes, ran: _Ran) -> Outcome:
         name = keccak(block.call)

@@ -21,12 +21,13 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from ledger.calls import AnyCall, GrantRole, Mint
+from ledger.calls import AnyCall, GrantRole, Mint, SetLedgerArbiters, SetRegistryArbiters
 from ledger.client import AddressBook
-from ledger.deploy import MINTED, PAUSER, PUBLISHER, REGISTRAR, UNBONDING_SECONDS
+from ledger.deploy import MINTED, TERMS, UNBONDING_SECONDS
 from ledger.journal import FORMAT, Genesis, encode_line, sign_call
 from ledger.local import LOG_PATH, Refusal, local_book
 from ledger.logfile import LogFile
+from ledger.state import COUNCIL, PAUSER, PUBLISHER, REGISTRAR
 from middleware.errors import ConfigurationError, LedgerRefused, PeerFault, Unavailable
 from middleware.trust.keys import AccountKey, KeyFile, NetworkKey
 from nodes.create import write_keys
@@ -46,11 +47,15 @@ def begin(folder: Path, admin: AccountKey, address: str, now: int) -> AddressBoo
     keys = KeyFile.generate(os.urandom)
     write_keys(folder / KEY_FILE, keys)
     key = keys.network
-    genesis = Genesis(FORMAT, key.public, admin.address, (0, 0, 0), UNBONDING_SECONDS, os.urandom(16))
-    roles: list[AnyCall] = [GrantRole(role, admin.address) for role in (REGISTRAR, PUBLISHER, PAUSER)]
+    terms = (TERMS.bond, TERMS.answer_seconds, TERMS.commit_seconds, TERMS.reveal_seconds, TERMS.council_seconds)
+    genesis = Genesis(FORMAT, key.public, admin.address, (0, 0, 0), UNBONDING_SECONDS, terms, os.urandom(16))
     with LogFile.create(folder / LOG_FILE, genesis, now, key) as file:
-        for nonce, call in enumerate([*roles, Mint(admin.address, MINTED)]):
-            file.append(sign_call(file.journal.identity, call, admin, nonce).raw, now, key)
+        identity = file.journal.identity
+        judges = identity.address("Arbiter"), identity.address("Court")
+        roles: list[AnyCall] = [GrantRole(role, admin.address) for role in (REGISTRAR, PUBLISHER, COUNCIL, PAUSER)]
+        rest: list[AnyCall] = [SetRegistryArbiters(*judges), SetLedgerArbiters(*judges), Mint(admin.address, MINTED)]
+        for nonce, call in enumerate([*roles, *rest]):
+            file.append(sign_call(identity, call, admin, nonce).raw, now, key)
         return local_book(file.journal.identity, key.public, address)
 
 

@@ -27,7 +27,7 @@ FAR = 1 << 40
 
 
 def begin(path: Path, salt: bytes = bytes(16), key: NetworkKey = OPERATOR) -> LogFile:
-    genesis = Genesis(FORMAT, key.public, ADMIN.address, (0, 0, 0), 600, salt)
+    genesis = Genesis(FORMAT, key.public, ADMIN.address, (0, 0, 0), 600, (0, 0, 0, 0, 0), salt)
     return LogFile.create(path, genesis, START, key)
 
 

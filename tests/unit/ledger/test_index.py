@@ -221,3 +221,12 @@ def test_halving_finds_where_two_records_part(old: int, common: int, new: int) -
     first = folded([entry(1 + i, registered(1 + i), fork=int(i >= common)) for i in range(old)], to=30)
     second = folded([entry(1 + i, registered(1 + i), fork=2 * int(i >= common)) for i in range(new)], to=30)
     assert first.common(second) == second.common(first) == min(old, common, new)
+
+
+def test_the_block_that_a_round_is_judged_by_has_the_present_roster() -> None:
+    index = folded([entry(3, registered(1)), entry(5, registered(2)), entry(9, created(1))], 20)
+    assert index.roster_block(8) == 12
+    assert index.roster_block(17) == 5
+    assert index.roster_block(30) == 5
+    assert index.roster(index.roster_block(8)).nodes == index.roster().nodes
+    assert Index().roster_block(8) <= 0

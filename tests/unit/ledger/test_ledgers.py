@@ -12,14 +12,14 @@ import pytest
 import pytest_asyncio
 
 from ledger import calls, events
+from ledger.artifacts import NAMES
 from ledger.client import AddressBook
-from ledger.deploy import PUBLISHER, REGISTRAR
 from ledger.events import decode_event
 from ledger.index import Index
 from ledger.local import LocalLedger
 from ledger.memory import MemoryLedger
 from ledger.outbox import Outbox, State
-from ledger.spec import Specification
+from ledger.spec import PUBLISHER, REGISTRAR, Specification
 from middleware.errors import LedgerRefused, Unavailable
 from middleware.ports import Ledger
 from middleware.trust.keys import AccountKey
@@ -28,7 +28,6 @@ from tests.unit.ledger.log_world import ADMIN, START, begin, grant, kept, regist
 from tests.unit.ledger.test_outbox import headers
 
 CLOUD = AccountKey(sha256(b"cloud").digest())
-NAMES = ("Authority", "Credit", "Registry", "Ledger", "Rewards")
 
 
 class World:
@@ -138,7 +137,7 @@ async def test_a_task_is_anchored_through_an_outbox(world: World) -> None:
     index.extend(await ledger.entries(None))
     if index.roster().nodes[1].status is Status.PENDING:
         await ledger.send(calls.Admit(1), ADMIN)
-    await ledger.send(calls.CreateTask(1, 0, sha256(b"model 0").digest(), policy), ADMIN)
+    await ledger.send(calls.CreateTask(1, 0, calls.REPLAY, 0, 2, 1, sha256(b"model 0").digest(), policy), ADMIN)
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         outbox = Outbox(connection, ledger, CLOUD, 0)
         wanted = headers(6)
