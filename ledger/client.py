@@ -115,6 +115,10 @@ class EvmLedger(ports.Ledger):
     """`ports.Ledger` for the contracts in `book`. Connects when first used; `close` or `async with` ends it."""
 
     def __init__(self, book: AddressBook) -> None:
+        if book.operator:
+            raise ConfigurationError(
+                f"the address book names a local log at {book.rpc}, no chain: this needs a chain's contracts"
+            )
         self.book = book
         self.rpc = Rpc(book.rpc)
         self._addresses = [hexed(getattr(book, name)) for name in CONTRACTS]

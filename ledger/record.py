@@ -24,6 +24,7 @@ from middleware.types import ZERO32
 from middleware.wire.canonical import refuse_malformed
 
 FORMAT: Final = "drystone/record/1"
+OPENING: Final = b'{"line":"record"'  # how a record begins
 
 
 class Opening(msgspec.Struct, frozen=True, tag="record", tag_field="line", forbid_unknown_fields=True):

@@ -15,11 +15,17 @@ from typing import Any
 import msgspec
 import typer
 
+from ledger.audit.anchors import judge_anchors
 from ledger.audit.check import SCOPES, examine
 from ledger.audit.check import verify as verify_record
 from ledger.audit.evidence import Addresses, Evidence, read, take, unreadable
 from ledger.audit.explain import anchored, manifest_of, participants, payment, standing, task_of
-from ledger.audit.report import CHECKS, Report, summarise
+from ledger.audit.report import CHECKS, Finding, Report, summarise
+from ledger.client import AddressBook
+from ledger.connect import AnyLedger, connect
+from ledger.journal import BadLog, LogForked
+from ledger.local import LocalLedger
+from ledger.record import OPENING
 from middleware.errors import ConfigurationError, PeerFault
 from middleware.protocol.inclusion import Step
 from middleware.trust.keys import KeyFile, NetworkKey, checksum_address
@@ -168,15 +174,20 @@ def update(
 
 
 def verify(
-    home: Path, log: Path | None, blobs: list[str], task_number: int, scope: str, key_file: Path | None, as_json: bool
-) -> None:
+    home: Path, log: Path | None, blobs: list[str], task_number: int, scope: str, key_file: Path | None, as_json: bool,
+    anchors: Path | None = None, anchored_by: str = "",
+) -> None:  # fmt: skip
     """Check everything and say it; the exit code is the verdict."""
     reader = _reader(scope, key_file)
     try:
         evidence = _evidence(home, log)
     except PeerFault as fault:
         report = summarise([unreadable(fault)], scope)
+    except (BadLog, LogForked) as bad:
+        report = summarise([Finding(Verdict.INVALID, "local log", "log", str(bad), "the log's operator")], scope)
     else:
+        if anchors is not None:
+            evidence = _anchored(evidence, anchors, anchored_by, whole=log is None)
         with rounds_bar("auditing") as bar:
             if (home / "nodes").is_dir():
                 report = verify_home(evidence, home, blobs, scope, reader, task_number, bar)
@@ -267,11 +278,16 @@ def _evidence(home: Path, log: Path | None) -> Evidence:
         if not log.is_file():
             raise ConfigurationError(f"no record at {log}: `drystone audit log --export {log}` writes one")
         return read(log.read_bytes())
-    from ledger.local import LocalLedger
     from nodes.cli.home import Home
 
+    return _read_ledger(Home(home).ledger())
+
+
+def _read_ledger(connection: AnyLedger) -> Evidence:
+    """Everything that a ledger shows now."""
+
     async def entries() -> Evidence:
-        async with Home(home).ledger() as ledger:
+        async with connection as ledger:
             book = ledger.book
             addresses = Addresses(book.chain_id, book.registry, book.ledger, book.rewards, book.operator)
             evidence = take(await ledger.entries(None), addresses)
@@ -281,6 +297,25 @@ def _evidence(home: Path, log: Path | None) -> Evidence:
             return msgspec.structs.replace(evidence, blocks=blocks)
 
     return asyncio.run(entries())
+
+
+def _anchored(evidence: Evidence, anchors: Path, by: str, whole: bool) -> Evidence:
+    """The evidence with what a chain's checkpoints say of it. `anchors` is the chain's address book, or its exported record."""
+    if not evidence.addresses.operator:
+        raise ConfigurationError("--anchors is for the record of a local log: this one is a chain's")
+    try:
+        data = anchors.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"no address book or record at {anchors}: {error.strerror}") from error
+    chain = read(data) if data.startswith(OPENING) else _read_ledger(connect(AddressBook.from_bytes(data)))
+    known = chain.index.checkpoints
+    node = _named(chain, by).id if by else next(iter(known), 0)
+    if not by and len(known) > 1:
+        raise ConfigurationError(
+            f"nodes {', '.join(map(str, sorted(known)))} have checkpoints there: say with --anchored-by whose are this log's"
+        )
+    found = judge_anchors(evidence.blocks, known.get(node, []), chain.addresses.chain_id, whole)
+    return msgspec.structs.replace(evidence, faults=evidence.faults + chain.faults + found)
 
 
 def _blobs(home: Path, places: list[str]) -> Copies:

@@ -40,6 +40,10 @@ class Home(msgspec.Struct, frozen=True):
         return self.folder / "operator.json"
 
     @property
+    def head_file(self) -> Path:
+        return self.folder / "ledger.head"
+
+    @property
     def log_folder(self) -> Path:
         return self.folder / "log"
 
@@ -86,7 +90,7 @@ class Home(msgspec.Struct, frozen=True):
         raise ConfigurationError(f"no cloud below {self.folder}: say where it listens with --cloud http://host:port")
 
     def ledger(self) -> AnyLedger:
-        return connect(self.address_book(), self.folder / "ledger.head")
+        return connect(self.address_book(), self.head_file)
 
     def operator(self, password_file: Optional[Path] = None) -> AccountKey:
         """The operator's key; the password of an encrypted one is asked for, or is in the file that DRYSTONE_PASSWORD_FILE

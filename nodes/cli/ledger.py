@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Optional
 
 from middleware.errors import ConfigurationError
 from nodes.cli.home import Home
@@ -67,3 +68,36 @@ def serve(home: Path, listen: str) -> None:
             await keep(file, read_keys(place.log_folder / KEY_FILE).network, address, stop)
 
     uvloop.run(until_signalled())
+
+
+def anchor(
+    home: Path, ledger_book: Path, rpc: str, key_file: Path, password_file: Optional[Path], as_json: bool
+) -> None:
+    """Checkpoint the log below `home` on the chain that `ledger_book` names."""
+    import msgspec
+
+    from ledger.anchor import Anchored
+    from ledger.anchor import anchor as put
+    from ledger.client import AddressBook, EvmLedger
+    from ledger.local import LocalLedger
+    from nodes.cli.account import account_key
+
+    if not ledger_book.is_file():
+        raise ConfigurationError(f"no address book at {ledger_book}: `drystone contracts deploy` writes one")
+    book = AddressBook.from_bytes(ledger_book.read_bytes())
+    if book.operator:
+        raise ConfigurationError(f"{ledger_book} names another local log: only a chain can vouch for this one")
+    if rpc:
+        book = msgspec.structs.replace(book, rpc=rpc)
+    key = account_key(key_file, password_file)
+
+    async def act() -> Anchored:
+        async with LocalLedger(Home(home).address_book(), Home(home).head_file) as local, EvmLedger(book) as chain:
+            return await put(await local.journal(), chain, key)
+
+    done = asyncio.run(act())
+    if as_json:
+        print_json({"chain_id": book.chain_id, **msgspec.structs.asdict(done)})
+        return
+    said = "anchored" if done.sent else "were anchored before"
+    print(f"{done.size} blocks {said} on chain {book.chain_id} by node {done.node}: root {done.root.hex()}")

@@ -133,6 +133,22 @@ def ledger_serve(
     verbs.serve(home, listen)
 
 
+@ledger.command("anchor")
+@reported
+def ledger_anchor(
+    ledger_book: Annotated[Path, typer.Option("--ledger-book", help="Address book of the contracts on the chain.")],
+    key_file: Annotated[Path, typer.Option("--key-file", help="Key of the chain's node that speaks for the log.")],
+    home: HomeOption = HOME,
+    rpc: Annotated[str, typer.Option(help="JSON-RPC address of the chain. Default: the address book's.")] = "",
+    password_file: PasswordFileOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put the local log's root on a chain as a node's checkpoint; once more is no harm."""
+    from nodes.cli import ledger as verbs
+
+    verbs.anchor(home, ledger_book, rpc, key_file, password_file, as_json)
+
+
 @account.command("new")
 @reported
 def account_new(
@@ -491,12 +507,18 @@ def audit_update(
 def audit_verify(
     task_number: TaskOption = 0,
     home: HomeOption = HOME, log: LogOption = None, blobs: BlobsOption = None,
-    scope: ScopeOption = "public", key_file: KeyFileOption = None, as_json: JsonOption = False,
+    scope: ScopeOption = "public", key_file: KeyFileOption = None,
+    anchors: Annotated[
+        Optional[Path],
+        typer.Option(help="Address book or exported record of the chain that a local log was anchored on."),
+    ] = None,
+    anchored_by: Annotated[str, typer.Option(help="Name or number of the node whose checkpoints are this log's.")] = "",
+    as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Check the whole history: VALID exits 0, INVALID 3 and names the first wrong thing, UNVERIFIABLE 4."""
     from nodes.cli import audit as verbs
 
-    verbs.verify(home, log, blobs or [], task_number, scope, key_file, as_json)
+    verbs.verify(home, log, blobs or [], task_number, scope, key_file, as_json, anchors, anchored_by)
 
 
 @audit.command("replay")
