@@ -69,8 +69,8 @@ def learned(device: int, round: int, model: Floats) -> Floats:
 class Body:
     """An upload that has arrived."""
 
-    def __init__(self, data: bytes) -> None:
-        self.data = data
+    def __init__(self, data: bytes, place: int = 0) -> None:
+        self.data, self.place = data, place
 
     async def read(self, digest: bytes) -> bytearray:
         return bytearray(self.data)
@@ -116,7 +116,7 @@ class Parent:
     def __init__(self, fleet: Simulation, record: Record, fuse: Fuse) -> None:
         self.fleet, self.record, self.fuse = fleet, record, fuse
 
-    async def post(self, frame: bytes, body: bytes = b"", digest: bytes = b"") -> bytes:
+    async def post(self, frame: bytes, body: bytes = b"", digest: bytes = b"", place: int = 0) -> bytes:
         self.fuse.burn()
         try:
             leaf = decode_stored(frame, EdgeReport).message.leaf
@@ -303,9 +303,9 @@ async def report(
     """An edge passes its updates on and reports; the same bytes each time, as an honest edge does."""
     updates, frame = reports[edge, round]
     try:
-        for update in updates:
+        for place, update in enumerate(updates):
             body = fleet.blobs[decode_stored(update, Update).message.leaf.ciphertext]
-            await cloud._on_update(decode_stored(update, Update), Body(body))  # type: ignore[arg-type]
+            await cloud._on_update(decode_stored(update, Update), Body(body, place))  # type: ignore[arg-type]
         signed = decode_stored(frame, EdgeReport)
         reply = await cloud._on_report(signed, Body(fleet.blobs[signed.message.body_digest]))  # type: ignore[arg-type]
     except PeerFault as fault:

@@ -17,6 +17,7 @@ from typing import Final
 
 import msgspec
 
+from ledger.calls import CreateTask
 from ledger.events import (
     AccountRotated,
     Answered,
@@ -338,6 +339,12 @@ class Index:
             policy = decode_policy(event.policy)
         except PeerFault as fault:
             self.malformed_tasks[event.task] = MalformedTask(event.task, event.cloud, event.policy, fault.detail)
+            return
+        terms = CreateTask.of(event.cloud, event.window, event.genesis_model, policy)
+        told = (event.rule, event.trim, event.width, event.chunks)
+        if told != (terms.rule, terms.trim, terms.width, terms.chunks):
+            wrong = f"the Arbiter was told {told} for rule, trim, width and chunks, which is not what the policy says"
+            self.malformed_tasks[event.task] = MalformedTask(event.task, event.cloud, event.policy, wrong)
             return
         self.tasks[event.task] = Task(
             event.task, event.cloud, policy, event.policy_hash, event.genesis_model, event.window, block

@@ -37,7 +37,7 @@ def on_the_contracts(evm: Evm) -> Iterator[None]:
 
 
 def address_book(evm: Evm) -> AddressBook:
-    names = ("Authority", "Credit", "Registry", "Ledger", "Rewards")
+    names = ("Authority", "Credit", "Registry", "Ledger", "Rewards", "Arbiter", "Court")
     return AddressBook(evm.rpc, evm.chain_id, *(evm.contracts[name] for name in names), deploy_block=1)
 
 
@@ -56,7 +56,8 @@ class ChainHistory(History):
             fields = {name: getattr(event, name) for name in calls.Register.__struct_fields__}
             return self.call(calls.Register(**fields), admin)  # a registrar's own word: active at once
         if isinstance(event, TaskCreated):
-            return self.call(calls.CreateTask(event.cloud, event.window, event.genesis_model, event.policy), admin)
+            fields = {name: getattr(event, name) for name in calls.CreateTask.__struct_fields__}
+            return self.call(calls.CreateTask(**fields), admin)
         assert isinstance(event, RoundAnchored)
         return self.call(calls.AnchorRound(event.header), sender)
 

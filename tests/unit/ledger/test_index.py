@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -39,7 +40,8 @@ def registered(id: int, name: bytes = b"", status: int = 1) -> events.Registered
 
 
 def created(task: int, policy: bytes = POLICY) -> events.TaskCreated:
-    return events.TaskCreated(task, 1, b"\x01" * 20, 60, policy_hash(policy), b"\x11" * 32, policy)
+    """The task as `CreateTask.of` words it: a flat linear rule over one chunk of 2-byte integers."""
+    return events.TaskCreated(task, 1, b"\x01" * 20, 60, policy_hash(policy), b"\x11" * 32, 1, 0, 2, 1, policy)
 
 
 def anchored(task: int, round: int) -> events.RoundAnchored:
@@ -230,3 +232,13 @@ def test_the_block_that_a_round_is_judged_by_has_the_present_roster() -> None:
     assert index.roster_block(30) == 5
     assert index.roster(index.roster_block(8)).nodes == index.roster().nodes
     assert Index().roster_block(8) <= 0
+
+
+@pytest.mark.parametrize("field", ["rule", "trim", "width", "chunks"])
+def test_a_task_whose_terms_are_not_its_policys_is_kept_apart(field: str) -> None:
+    """The Arbiter judges by the terms, everybody else by the policy: where they differ, nobody takes part."""
+    event = created(1)
+    wrong = msgspec.structs.replace(event, **{field: getattr(event, field) + 1})
+    index = folded([entry(3, registered(1)), entry(5, wrong)])
+    assert 1 not in index.tasks
+    assert "not what the policy says" in index.malformed_tasks[1].reason
