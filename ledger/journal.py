@@ -173,6 +173,14 @@ def decode_line(line: bytes) -> Block:
     return block
 
 
+def genesis_of(first: Block) -> Genesis:
+    """What block 0 says. Raises BadLog."""
+    try:
+        return canonical.decode(first.call, Genesis)
+    except PeerFault as fault:
+        raise BadLog(0, fault.detail) from fault
+
+
 def sign_call(identity: Identity, call: AnyCall | None, key: Signer, nonce: int) -> SignedTransaction:
     """`call` as its sender hands it in; None does nothing but use up the nonce. The same every time."""
     data = b"" if call is None else encode_call(call)
@@ -212,10 +220,7 @@ class Journal:
 
     def __init__(self, first: Block) -> None:
         """From block 0. Raises BadLog."""
-        try:
-            self.genesis = canonical.decode(first.call, Genesis)
-        except PeerFault as fault:
-            raise BadLog(0, fault.detail) from fault
+        self.genesis = genesis_of(first)
         digest = first.hash
         if (first.number, first.parent, first.ok, first.events) != (0, ZERO32, True, ()):
             raise BadLog(0, "it is not how a log begins")

@@ -32,6 +32,7 @@ from middleware.wire.canonical import refuse_malformed
 
 REQUEST_SECONDS: Final = 20.0
 SENDINGS: Final = 5  # attempts to send with a fresh nonce when somebody else uses the same key
+FUTURE_SECONDS: Final = 600  # that a block may be dated ahead of this machine's clock
 SCHEME: Final = "local+"  # before the http address in an address book
 LOG_PATH: Final = "/v1/log"
 
@@ -156,6 +157,7 @@ class LocalLedger(ports.Ledger):
                     raise LogForked(self.url, _cursor(journal.head), page[0].cursor)
                 fresh = page[1:]
             for block in fresh:
+                self._require_past(block)
                 journal.accept(block)
             self.cpu_seconds += time.thread_time() - began
             if len(page) < PAGE_BLOCKS:
@@ -172,6 +174,15 @@ class LocalLedger(ports.Ledger):
                 f"{journal.genesis.operator.hex()}: it is not the address book's; give the right address or book"
             )
         return journal
+
+    def _require_past(self, block: Block) -> None:
+        """Blocks follow each other in time, so a date ahead of its time would let every window and bond run out early."""
+        ahead = block.time - int(time.time())
+        if ahead > FUTURE_SECONDS:
+            raise Unavailable(
+                f"block {block.number} of the log at {self.url} is dated {ahead} s ahead of this machine's clock: set the clock, "
+                "or ask the log's operator"
+            )
 
     def _counterpart(self, journal: Journal, cursor: Cursor) -> Cursor:
         """The log's block of the cursor's number, or its head where it has none."""
@@ -233,7 +244,7 @@ class LocalLedger(ports.Ledger):
         if status == 409:
             refusal = self._readable(lambda: msgspec.json.decode(body, type=Refusal))
             raise LedgerRefused(refusal.name, *refusal.arguments)
-        if status == 400:
+        if status in (400, 413):
             raise PeerFault("malformed", body.decode(errors="replace"))
         if status != 200:
             raise Unavailable(f"the log at {self.url} takes nothing now: HTTP {status}, {body[:200]!r}")

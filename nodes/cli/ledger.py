@@ -11,9 +11,11 @@ import time
 from pathlib import Path
 from typing import Optional
 
+import typer
+
 from middleware.errors import ConfigurationError
 from nodes.cli.home import Home
-from nodes.cli.output import print_json, print_table
+from nodes.cli.output import EXIT_INVALID, print_json, print_table
 
 
 def init(home: Path, listen: str, as_json: bool) -> None:
@@ -68,6 +70,28 @@ def serve(home: Path, listen: str) -> None:
             await keep(file, read_keys(place.log_folder / KEY_FILE).network, address, stop)
 
     uvloop.run(until_signalled())
+
+
+def compare(first: Path, second: Path, as_json: bool) -> None:
+    """Whether two exported records are of one log; exit code 3 where its operator signed both branches of a fork."""
+    from ledger.audit.evidence import read
+    from ledger.audit.fork import compare as agree
+
+    logs = []
+    for file in (first, second):
+        if not file.is_file():
+            raise ConfigurationError(f"no record at {file}: `drystone audit log --export {file}` writes one")
+        evidence = read(file.read_bytes())
+        if evidence.faults or not evidence.blocks:
+            said = evidence.faults[0].line() if evidence.faults else "it is of a chain"
+            raise ConfigurationError(f"{file} is no sound record of a local log: {said}")
+        logs.append(evidence.blocks)
+    found = agree(*logs)
+    if as_json:
+        print_json(found)
+    else:
+        print(found.line())
+    raise typer.Exit(EXIT_INVALID if found.forked else 0)
 
 
 def anchor(

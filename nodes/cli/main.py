@@ -133,6 +133,19 @@ def ledger_serve(
     verbs.serve(home, listen)
 
 
+@ledger.command("compare")
+@reported
+def ledger_compare(
+    first: Annotated[Path, typer.Argument(help="A record that `audit log --export` wrote.")],
+    second: Annotated[Path, typer.Argument(help="Another member's record of the same log.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Hold two members' records of one local log against each other: a fork exits 3 and shows both signed blocks."""
+    from nodes.cli import ledger as verbs
+
+    verbs.compare(first, second, as_json)
+
+
 @ledger.command("anchor")
 @reported
 def ledger_anchor(
