@@ -33,7 +33,7 @@ from middleware.trust.keys import AccountKey, KeyFile, NetworkKey
 from nodes.create import write_keys
 
 LOG = logging.getLogger("drystone")
-CALL_BYTES: Final = 1 << 20  # a signed call; the largest is a task with its policy
+CALL_BYTES: Final = 1 << 19  # a signed call; the largest is a dispute with the chunks of sixteen members
 LINES_TYPE: Final = "application/x-ndjson"
 LOG_FILE: Final = "blocks.jsonl"
 KEY_FILE: Final = "keys.json"

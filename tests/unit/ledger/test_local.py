@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 
@@ -14,16 +16,17 @@ import pytest_asyncio
 from aiohttp import web
 
 from ledger import calls
-from ledger.client import AddressBook
+from ledger.client import AddressBook, EvmLedger
 from ledger.connect import connect
 from ledger.index import Index
 from ledger.journal import BadLog, LogForked, decode_line, encode_line
 from ledger.local import LOG_PATH, LocalLedger, local_book
 from ledger.logfile import PAGE_BLOCKS, LogFile
+from ledger.outbox import Outbox
 from middleware.errors import ConfigurationError, LedgerRefused, PeerFault, Unavailable
 from middleware.ports import Cursor
 from middleware.trust.keys import AccountKey, NetworkKey
-from nodes.keeper import Keeper
+from nodes.keeper import CALL_BYTES, Keeper
 from tests.unit.ledger.log_world import ADMIN, OPERATOR, START, begin, grant, grown, kept, raw, served
 
 OTHER = AccountKey(sha256(b"other").digest())
@@ -195,6 +198,44 @@ async def test_another_log_than_the_address_books_is_refused(path: Path, tmp_pat
                 await ledger.head()
 
 
+async def test_an_answer_that_was_lost_doubles_nothing(path: Path) -> None:
+    """The block is on disk, but the connection breaks before the sender hears of it; an outbox hands it in again."""
+    grown(path, 0)
+    async with kept(path) as (keeper, book):
+        lost = [True, True, False, True]
+
+        async def breaking(request: web.Request) -> web.Response:
+            answer = await keeper.take(request)
+            if lost and lost.pop(0) and request.transport is not None:
+                request.transport.abort()
+            return answer
+
+        app = web.Application()
+        app.add_routes([web.get(LOG_PATH, keeper.lines), web.post(LOG_PATH, breaking)])
+        async with served(app) as port:
+            there = msgspec.structs.replace(book, rpc=f"local+http://127.0.0.1:{port}")
+            with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+                async with LocalLedger(there) as ledger:
+                    outbox = Outbox(connection, ledger, ADMIN, 0)
+                    for role in range(1, 7):
+                        outbox.plan(grant(role))
+                    broke = 0
+                    while outbox.pending():
+                        try:
+                            await outbox.drain()
+                        except Unavailable:
+                            broke += 1
+                    assert broke == 3 and not lost
+                    entries = (await ledger.entries(None)).entries
+                    assert [entry.event.role_id for entry in entries] == [1, 2, 3, 4, 5, 6]  # type: ignore[attr-defined]
+                    assert (await ledger.head()).number == 6
+
+
+async def test_a_call_beyond_the_limit_is_refused(ledger: LocalLedger) -> None:
+    with pytest.raises(PeerFault, match="malformed"):
+        await ledger.send_raw(bytes(CALL_BYTES + 1))
+
+
 async def test_a_long_log_is_read_page_by_page(path: Path) -> None:
     with begin(path) as file:
         for nonce in range(PAGE_BLOCKS + 3):
@@ -279,6 +320,8 @@ def test_the_address_book_names_the_operator(path: Path) -> None:
     assert AddressBook.from_bytes(book.to_bytes()) == book
     assert isinstance(connect(book), LocalLedger)
     assert not isinstance(connect(msgspec.structs.replace(book, rpc="http://127.0.0.1:1", operator=b"")), LocalLedger)
+    with pytest.raises(ConfigurationError, match="this needs a chain's contracts"):
+        EvmLedger(book)
     for changes in ({"operator": b""}, {"rpc": "http://127.0.0.1:1"}, {"operator": b"\x01"}):
         with pytest.raises(ConfigurationError, match="comes with the operator's key"):
             msgspec.structs.replace(book, **changes)
