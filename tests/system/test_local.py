@@ -122,6 +122,7 @@ def test_a_task_runs_without_a_chain_and_its_log_is_anchored_later(tmp_path: Pat
         serving(processes, world)
         code, said = drystone("node", "list", "--home", world)
         assert code == 1 and "the log at" in said and "forked" in said, "this home saw the other branch"
+        assert "forked" in audited("--home", world)["first"]["what"]
         code, said = drystone(*anchoring)
         assert code == 1 and "forked" in said
         (world / "ledger.head").unlink()
