@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from ledger.calls import Admit, Approve, Claim, CloseTask, CreateTask, Fund, Reinstate, Revoke, Suspend
-from ledger.client import EvmLedger
+from ledger.connect import AnyLedger
 from ledger.index import Anchored, Index
 from middleware.errors import ConfigurationError, LedgerRefused
 from middleware.trust import merkle
@@ -110,7 +110,7 @@ def _evaluation(choices: Choices, model: str) -> str:
 class Operator:
     """A key, and the ledger it acts on."""
 
-    def __init__(self, ledger: EvmLedger, key: AccountKey) -> None:
+    def __init__(self, ledger: AnyLedger, key: AccountKey) -> None:
         self.ledger, self.key = ledger, key
         self.index = Index()
 

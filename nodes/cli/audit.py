@@ -12,14 +12,21 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import typer
 
+from ledger.audit.anchors import judge_anchors
 from ledger.audit.check import SCOPES, examine
 from ledger.audit.check import verify as verify_record
 from ledger.audit.evidence import Addresses, Evidence, read, take, unreadable
 from ledger.audit.explain import Payment, anchored, manifest_of, participants, payment, standing, task_of
-from ledger.audit.report import CHECKS, Report, summarise
+from ledger.audit.report import CHECKS, Finding, Report, summarise
 from ledger.audit.worth import Worth
+from ledger.client import AddressBook
+from ledger.connect import AnyLedger, connect
+from ledger.journal import BadLog, LogForked
+from ledger.local import LocalLedger
+from ledger.record import OPENING
 from middleware.errors import ConfigurationError, PeerFault
 from middleware.maths.contribution import NOVEL_BITS, POINT_BITS
 from middleware.protocol.inclusion import Step
@@ -45,7 +52,8 @@ def log(home: Path, log: Path | None, export: Path | None, as_json: bool) -> Non
     if export is not None:
         from ledger.record import export_record
 
-        export.write_bytes(export_record(evidence.entries, evidence.head, evidence.addresses.about()))
+        about = evidence.addresses.about()
+        export.write_bytes(export_record(evidence.entries, evidence.head, about, evidence.blocks))
         typer.echo(f"{len(evidence.entries)} entries up to block {evidence.head.number} written to {export}")
         return
     if as_json:
@@ -171,7 +179,7 @@ def update(
 
 def verify(
     home: Path, log: Path | None, blobs: list[str], task_number: int, scope: str, key_file: Path | None, as_json: bool,
-    data: list[str],
+    data: list[str], anchors: Path | None = None, anchored_by: str = "",
 ) -> None:  # fmt: skip
     """Check everything and say it; the exit code is the verdict."""
     reader = _reader(scope, key_file)
@@ -179,7 +187,11 @@ def verify(
         evidence = _evidence(home, log)
     except PeerFault as fault:
         report = summarise([unreadable(fault)], scope)
+    except (BadLog, LogForked) as bad:
+        report = summarise([Finding(Verdict.INVALID, "local log", "log", str(bad), "the log's operator")], scope)
     else:
+        if anchors is not None:
+            evidence = _anchored(evidence, anchors, anchored_by, whole=log is None)
         with rounds_bar("auditing") as bar:
             if (home / "nodes").is_dir():
                 report = verify_home(evidence, home, blobs, scope, reader, task_number, bar, data)
@@ -333,22 +345,49 @@ def _print_worth(found: Payment, worth: Worth) -> None:
 
 
 def _evidence(home: Path, log: Path | None) -> Evidence:
-    """From the file, else from the chain that the home's address book names."""
+    """From the file, else from the ledger that the home's address book names."""
     if log is not None:
         if not log.is_file():
             raise ConfigurationError(f"no record at {log}: `drystone audit log --export {log}` writes one")
         return read(log.read_bytes())
-    from ledger.client import EvmLedger
     from nodes.cli.home import Home
 
-    book = Home(home).address_book()
+    return _read_ledger(Home(home).ledger())
+
+
+def _read_ledger(connection: AnyLedger) -> Evidence:
+    """Everything that a ledger shows now."""
 
     async def entries() -> Evidence:
-        async with EvmLedger(book) as ledger:
-            addresses = Addresses(book.chain_id, book.registry, book.ledger, book.rewards)
-            return take(await ledger.entries(None), addresses)
+        async with connection as ledger:
+            book = ledger.book
+            addresses = Addresses(book.chain_id, book.registry, book.ledger, book.rewards, book.operator)
+            evidence = take(await ledger.entries(None), addresses)
+            if not isinstance(ledger, LocalLedger):
+                return evidence
+            blocks = (await ledger.blocks())[: evidence.head.number + 1]
+            return msgspec.structs.replace(evidence, blocks=blocks)
 
     return asyncio.run(entries())
+
+
+def _anchored(evidence: Evidence, anchors: Path, by: str, whole: bool) -> Evidence:
+    """The evidence with what a chain's checkpoints say of it. `anchors` is the chain's address book, or its exported record."""
+    if not evidence.addresses.operator:
+        raise ConfigurationError("--anchors is for the record of a local log: this one is a chain's")
+    try:
+        data = anchors.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"no address book or record at {anchors}: {error.strerror}") from error
+    chain = read(data) if data.startswith(OPENING) else _read_ledger(connect(AddressBook.from_bytes(data)))
+    known = chain.index.checkpoints
+    node = _named(chain, by).id if by else next(iter(known), 0)
+    if not by and len(known) > 1:
+        raise ConfigurationError(
+            f"nodes {', '.join(map(str, sorted(known)))} have checkpoints there: say with --anchored-by whose are this log's"
+        )
+    found = judge_anchors(evidence.blocks, known.get(node, []), chain.addresses.chain_id, whole)
+    return msgspec.structs.replace(evidence, faults=evidence.faults + chain.faults + found)
 
 
 def _blobs(home: Path, places: list[str]) -> Copies:
