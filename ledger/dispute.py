@@ -25,6 +25,10 @@ from ledger import events
 from ledger.audit.evidence import Evidence
 from ledger.audit.memory import Memory
 from ledger.calls import (
+    LINEAR,
+    MEDIAN,
+    TRIMMED_MEAN,
+    TWO_LEVELS,
     Chunk,
     ConflictingReceipts,
     ConflictingRoots,
@@ -37,6 +41,7 @@ from ledger.calls import (
     Member,
     Omission,
     Placed,
+    Step,
     Taken,
     WrongCoordinate,
     WrongEdgeGroup,
@@ -52,7 +57,6 @@ from ledger.index import Anchored
 from middleware.errors import DrystoneError, PeerFault
 from middleware.maths import aggregate
 from middleware.protocol import update as updates
-from middleware.protocol.settlement import weights_entries
 from middleware.trust import chunks, eip712, keys, merkle, roots, seal
 from middleware.trust.keys import NetworkKey
 from middleware.types import ZERO32, EdgeLeaf, Header, Leaf, Policy, Receipt, Status, Task, Tier
@@ -113,7 +117,13 @@ def find(
     `reader` opens contents where only auditors may."""
     case = Case(record, blobs, memories, reader)
     found: dict[tuple[str, int, int, int], Offence] = {}
-    for offence in (*case.two_faced(), *case.broken_promises(), *case.wrong_senders(), *case.ignored(), *case.wrong_sums()):
+    for offence in (
+        *case.two_faced(),
+        *case.broken_promises(),
+        *case.wrong_senders(),
+        *case.ignored(),
+        *case.wrong_sums(),
+    ):
         key = (offence.kind, offence.task, offence.round, offence.accused)
         if key not in case.settled:
             found.setdefault(key, offence)
@@ -164,6 +174,8 @@ class Case:
         self.changed: dict[int, int] = {}
         self.last_id = 0
         self.settled: set[tuple[str, int, int, int]] = set()
+        self.rules: dict[int, tuple[int, int]] = {}  # by task: what the Arbiter may recompute, and the trim
+        self._batches: list[tuple[int, int, int]] = []  # (first id, how many, block)
         current: dict[int, bytes] = {}
         for entry in self.record.entries:
             match entry.event:
@@ -185,11 +197,11 @@ class Case:
                     self.settled.add((kind, event.task, event.round, event.accused))
                 case events.BatchRegistered() as event:
                     self.last_id = max(self.last_id, event.first + event.count - 1)
-                    self._batches = (*self._batches, (event.first, event.count, entry.position.block))
+                    self._batches.append((event.first, event.count, entry.position.block))
+                case events.TaskCreated() as event:
+                    self.rules[event.task] = (event.rule, event.trim)
                 case _:
                     pass
-
-    _batches: tuple[tuple[int, int, int], ...] = ()
 
     def _read_round(self, anchored: Anchored) -> None:
         manifest = self._manifest(anchored.header)
@@ -422,7 +434,9 @@ class Case:
         if since > root.roster_block + REORG_BLOCKS:
             return f"it was registered in block {since}, the edge judged by block {root.roster_block}"
         if known.status is not Status.ACTIVE and changed + REORG_BLOCKS <= root.roster_block:
-            return f"it is {known.status.name.lower()} since block {changed}, the edge judged by block {root.roster_block}"
+            return (
+                f"it is {known.status.name.lower()} since block {changed}, the edge judged by block {root.roster_block}"
+            )
         return ""
 
     def _blocks(self, node: int) -> tuple[int, int]:
@@ -485,7 +499,7 @@ class SumsCase:
             raise PeerFault("malformed", "a round without a manifest")
         self.case, self.round, self.task, self.manifest = case, round, task, manifest
         self.policy: Policy = task.policy
-        self.rule = rule_of(task.policy)
+        self.rule, self.trim = case.rules.get(task.id, (0, 0))
         self.header, self.at = round.header, round.anchored.position.time
         self.openings = Openings(case.blobs)
         self.edges = [_edge.leaf for _edge in round.reports]
@@ -552,7 +566,7 @@ class SumsCase:
         inner = Inner(wrong.level, wrong.number, claims.shown_children(wrong), wrong.chunk, walk)
         yield self._offence(
             "wrongNode", self.task.cloud,
-            f"chunk {wrong.chunk.index} of node {wrong.number}, level {wrong.level} above the edges, is not the sum of its children",
+            f"chunk {wrong.chunk.index} of node {wrong.number}, level {wrong.level} above the edges, is not its children's sum",
             WrongNode(self.header, self.at, self.members, inner),
         )  # fmt: skip
 
@@ -567,7 +581,9 @@ class SumsCase:
             members.append(self._within(self._rows(self.manifest.forced)).top)
         if any(member is None for member in members):
             return
-        claims = Claims(self.header.chunks_root, over([member for member in members if member is not None]), self.openings)
+        claims = Claims(
+            self.header.chunks_root, over([member for member in members if member is not None]), self.openings
+        )
         for number, edge in enumerate(self.edges):
             claimed, walk = claims.hashes[0][number], claims.walk(0, number)
             if claimed is not None and claimed != edge.aggregate and walk is not None:
@@ -661,7 +677,11 @@ class SumsCase:
         if merkle.root(merkle.root(self._entries(group)) for group in groups) != self.header.weights_root:
             return
         integers = [row.opened.integers for row in used if row.opened is not None]
-        result = aggregate.aggregate(self.policy.rule.name, integers, [1] * len(integers), self.policy.rule.f).sums
+        name = "median" if self.rule == MEDIAN else "trimmed-mean"
+        try:
+            result = aggregate.aggregate(name, integers, [1] * len(integers), self.trim).sums
+        except ValueError:
+            return  # too few values for the trim: nothing is right
         opened = self.openings.node(self.header.chunks_root)
         if opened is None or opened[1] != ZERO32:
             return
@@ -679,7 +699,7 @@ class SumsCase:
         coordinate = int(wrong[0])
         yield self._offence(
             "wrongCoordinate", self.task.cloud,
-            f"coordinate {chunk.index * chunks.CHUNK + coordinate} of the sums is not the {self.policy.rule.name} of the updates",
+            f"coordinate {chunk.index * chunks.CHUNK + coordinate} of the sums is not the {name} of the updates",
             WrongCoordinate(self.header, self.at, taken, chunk, shown, coordinate),
         )  # fmt: skip
 
@@ -720,7 +740,13 @@ class SumsCase:
         return Member(self.edges[number], number, tuple(tree.path(number)), self.members)
 
     def _group(
-        self, rows: Sequence[_Read], entries: Sequence[bytes], edge: EdgeLeaf, number: int, chunk: Chunk, walk: tuple[Step, ...]
+        self,
+        rows: Sequence[_Read],
+        entries: Sequence[bytes],
+        edge: EdgeLeaf,
+        number: int,
+        chunk: Chunk,
+        walk: tuple[Step, ...],
     ) -> Group:
         leaves = merkle.Tree.of(leaf_data(self.case.context, row.leaf) for row in rows)
         if leaves.root != edge.root:
@@ -745,4 +771,31 @@ class SumsCase:
         return head + salt + chunks.update_chunk(integers, chunk, width) + b"".join(path)
 
 
-LINEAR, TWO_LEVELS, MEDIAN, TRIMMED_MEAN = 1, 2, 3, 4  # contracts/src/interfaces/ILedger.sol
+def forced_of(record: Evidence) -> dict[int, list[tuple[events.Forced, int]]]:
+    """Each task's forced updates in the ledger's order, with the seconds at which they came."""
+    found: dict[int, list[tuple[events.Forced, int]]] = {}
+    for entry in record.entries:
+        if isinstance(entry.event, events.Forced):
+            found.setdefault(entry.event.task, []).append((entry.event, entry.position.time))
+    return found
+
+
+def _report(frame: bytes) -> SignedRoot | None:
+    """The signed root in a stored EdgeReport; None for another message, or a stranger's bytes."""
+    try:
+        message = decode_stored(frame, EdgeReport).message
+    except PeerFault:
+        return None
+    return SignedRoot(message.leaf, message.root_signature)
+
+
+def _leaf(frame: bytes) -> Leaf | None:
+    """The leaf in a stored Update; None for another message, or a stranger's bytes."""
+    try:
+        return decode_stored(frame, Update).message.leaf
+    except PeerFault:
+        return None
+
+
+def _short(digest: bytes) -> str:
+    return digest.hex()[:16]

@@ -198,7 +198,9 @@ def preimages(opened: Right) -> list[bytes]:
     if opened.vector is None:
         return []
     found = [b"\x03" + opened.sums + opened.below]
-    found += [b"\x00" + chunks.sums_chunk(opened.vector, index) for index in range(chunks.chunk_count(opened.vector.size))]
+    found += [
+        b"\x00" + chunks.sums_chunk(opened.vector, index) for index in range(chunks.chunk_count(opened.vector.size))
+    ]
     found += [b"\x00" + child for child in opened.children]
     for tree in (opened.tree, merkle.Tree.of(opened.children)):
         for level in tree.levels[:-1]:

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from ledger.audit.evidence import Addresses, Evidence, of_entries
+from ledger.calls import CreateTask
 from ledger.events import KeyRotated, Registered, RoundAnchored, StatusChanged, TaskCreated, entry_of
 from middleware.ports import Entry, Event, Position
 from middleware.protocol import settlement as settling
@@ -140,10 +141,12 @@ class History:
             self.mine(self.registration(node))
         data = encode_policy(self.policy)
         self.genesis = self.store.put(tensors.encode_model(self.model))
+        terms = CreateTask.of(CLOUD, 0, self.genesis, self.policy)
         self.mine(
             TaskCreated(
                 task=TASK, cloud=CLOUD, publisher=b"\x99" * 20, window=0, policy_hash=policy_hash(data),
-                genesis_model=self.genesis, policy=data,
+                genesis_model=self.genesis, rule=terms.rule, trim=terms.trim, width=terms.width, chunks=terms.chunks,
+                policy=data,
             )
         )  # fmt: skip
 
