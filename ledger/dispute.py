@@ -53,6 +53,7 @@ from ledger.calls import (
     WrongWeights,
 )
 from ledger.disputed_sums import Blobs, Claims, Levels, Openings, Right, group_path, node, over, within
+from ledger.forced import acknowledged, came
 from ledger.index import Anchored
 from middleware.errors import DrystoneError, PeerFault
 from middleware.maths import aggregate
@@ -451,20 +452,20 @@ class Case:
 
     def ignored(self) -> Iterator[Offence]:
         """A head that was anchored more than an hour after an update that it does not acknowledge."""
-        for task, came in forced_of(self.record).items():
+        for task, forced in came(self.record.entries).items():
             rounds = self.index.anchored.get(task, [])
             if not rounds:
                 continue
             head = rounds[-1]
-            chains = [event.chain for event, _ in came]
-            done = chains.index(head.header.forced) + 1 if head.header.forced in chains else 0
-            for event, time in came[done:]:
-                if head.position.time > time + FORCED_SECONDS:
+            done = acknowledged(forced, head.header.forced) or 0
+            for one in forced[done:]:
+                late = head.position.time - one.time
+                if late > FORCED_SECONDS:
                     yield Offence(
                         "forcedIgnored", task, head.header.round, self.index.tasks[task].cloud,
-                        f"{self.who(event.node)} forced update {event.k} in "
-                        f"{head.position.time - time} seconds before the head, which acknowledges {done}",
-                        ForcedIgnored(event.k, head.header, head.position.time),
+                        f"{self.who(one.event.node)} forced update {one.number} in {late} seconds before the head, "
+                        f"which acknowledges {done}",
+                        ForcedIgnored(one.number, head.header, head.position.time),
                     )  # fmt: skip
                     break
 
@@ -769,15 +770,6 @@ class SumsCase:
         width, integers, salt = self.policy.grid.width, row.opened.integers, row.opened.salt
         path = chunks.update_tree(integers, salt, width).path(chunk)
         return head + salt + chunks.update_chunk(integers, chunk, width) + b"".join(path)
-
-
-def forced_of(record: Evidence) -> dict[int, list[tuple[events.Forced, int]]]:
-    """Each task's forced updates in the ledger's order, with the seconds at which they came."""
-    found: dict[int, list[tuple[events.Forced, int]]] = {}
-    for entry in record.entries:
-        if isinstance(entry.event, events.Forced):
-            found.setdefault(entry.event.task, []).append((entry.event, entry.position.time))
-    return found
 
 
 def _report(frame: bytes) -> SignedRoot | None:

@@ -15,6 +15,7 @@ import numpy as np
 from ledger.audit.inputs import Inputs, judge_inputs
 from ledger.audit.report import Bench
 from ledger.audit.scene import Before, Scene, fetch, short
+from ledger.forced import acknowledged, due
 from middleware.errors import DrystoneError, PeerFault
 from middleware.maths import reward
 from middleware.protocol.settlement import Forced, Opening, Settlement, settle
@@ -39,16 +40,17 @@ def judge_round(scene: Scene, bench: Bench, before: Before, roster_at: Callable[
     manifest = _manifest(scene, bench)
     if manifest is None:
         bench.unverifiable("aggregate", "aggregate", "it cannot be repeated without the manifest")
-        return After(Before(_model_out(scene, bench, None), None, before.roster_block), None, None)
+        return After(Before(_model_out(scene, bench, None), None, before.roster_block, before.forced), None, None)
     place = _roster(scene, bench, manifest, before, roster_at)
     inputs = judge_inputs(place, bench, manifest.edges, manifest.forced, manifest.roster_block)
-    _commitments(place, bench, manifest, inputs)
+    _commitments(place, bench, manifest, inputs, before)
     settlement = _settled(place, bench, manifest, inputs, before)
     if settlement is not None:
         _compare(place, bench, manifest, settlement)
     model = _model_out(place, bench, settlement)
     _rewards(place, bench, manifest, before)
-    return After(Before(model, dict(manifest.rewards), manifest.roster_block), manifest, settlement)
+    done = acknowledged(scene.forced, scene.header.forced) or before.forced
+    return After(Before(model, dict(manifest.rewards), manifest.roster_block, done), manifest, settlement)
 
 
 # --------------------------------------------------------------------------------------------------------------- manifest
@@ -106,12 +108,13 @@ def _roster(
 # ------------------------------------------------------------------------------------------- what needs no plaintext
 
 
-def _commitments(scene: Scene, bench: Bench, manifest: Manifest, inputs: Inputs) -> None:
+def _commitments(scene: Scene, bench: Bench, manifest: Manifest, inputs: Inputs, before: Before) -> None:
     """What the header commits about its inputs, from the manifest alone: anybody can check it in any scope."""
     header, by = scene.header, scene.by_cloud
-    unused = {"forced": header.forced, "scoresRoot": header.scores_root, "budget": header.budget}
+    unused = {"scoresRoot": header.scores_root, "budget": header.budget}
     for name, value in unused.items():
         bench.holds(value == ZERO32, "header", name, f"it is {short(value)}, this task has none", by)
+    _forced(scene, bench, manifest, inputs, before)
     if not inputs.readable:
         return
     tree = roots.inputs_tree(scene.context, [edge.leaf for edge in inputs.edges])
@@ -146,6 +149,35 @@ def _commitments(scene: Scene, bench: Bench, manifest: Manifest, inputs: Inputs)
     )  # fmt: skip
 
 
+def _forced(scene: Scene, bench: Bench, manifest: Manifest, inputs: Inputs, before: Before) -> None:
+    """What devices put before the ledger: acknowledged as far as the roster's block, and listed where it was used. The
+    rule is stated in `ledger.forced`."""
+    header, by, came = scene.header, scene.by_cloud, scene.forced
+    done = acknowledged(came, header.forced)
+    if done is None or done > due(came, scene.block):
+        what = f"it is {short(header.forced)}, which no forced update had given when the round was anchored"
+        bench.invalid("header", "forced", what, by)
+        return
+    wanted = max(due(came, manifest.roster_block), before.forced)
+    if done < wanted:
+        first = came[done].event
+        what = (
+            f"it acknowledges {done} of the {wanted} updates that were forced by block {manifest.roster_block}: "
+            f"update {first.k}, of {scene.who(first.node)} for round {first.round}, is ignored"
+        )
+        bench.invalid("header", "forced", what, by)
+    else:
+        bench.valid("header", "forced")
+    mine = [one.event.leaf_hash for one in came[:done] if one.event.round == header.round]
+    places = iter(mine)
+    listed = [roots.leaf_hash(scene.context, row.leaf) for row in inputs.forced]
+    bench.holds(
+        all(leaf in places for leaf in listed), "header", "forced updates",
+        f"the {len(listed)} listed are not, in their order, among the {len(mine)} that the ledger had for this round",
+        by, header.manifest,
+    )  # fmt: skip
+
+
 def _rewards(scene: Scene, bench: Bench, manifest: Manifest, before: Before) -> None:
     """The header pays what the manifest lists, and the manifest lists what the last round left plus this round's shares."""
     header, by = scene.header, scene.by_cloud
@@ -177,7 +209,8 @@ def _rewards(scene: Scene, bench: Bench, manifest: Manifest, before: Before) -> 
 def manifest_weights(manifest: Manifest) -> dict[int, int]:
     """The rule's weight by device, as the manifest lists it. A frame that does not decode counts for nobody."""
     weights: dict[int, int] = {}
-    rows = [row for edge in manifest.edges for row in edge.updates] + list(manifest.forced)
+    rows = [row for edge in manifest.edges for row in edge.updates]
+    rows += [row for row in manifest.forced if not row.refused]
     for row in rows:
         try:
             weights[decode_stored(row.frame, Update).message.sender] = row.weight

@@ -13,6 +13,7 @@ from typing import Protocol
 import msgspec
 
 from ledger.audit.report import NOBODY, Bench
+from ledger.forced import Came
 from middleware.protocol.update import Floats
 from middleware.trust import eip712
 from middleware.trust.keys import NetworkKey
@@ -34,6 +35,7 @@ class Before(msgspec.Struct, frozen=True):
     model: Floats | None
     rewards: Mapping[int, int] | None
     roster_block: int
+    forced: int = 0  # updates that were acknowledged so far
 
 
 class Scene(msgspec.Struct, frozen=True):
@@ -49,6 +51,7 @@ class Scene(msgspec.Struct, frozen=True):
     scope: str  # public | auditor
     reader: NetworkKey | None
     holds: Callable[[Seen], bool]  # whether the ledger's record has this block
+    forced: tuple[Came, ...] = ()  # the task's forced updates, in the ledger's order
 
     @property
     def context(self) -> Context:
