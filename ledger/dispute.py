@@ -53,10 +53,11 @@ from ledger.calls import (
     WrongWeights,
 )
 from ledger.disputed_sums import Blobs, Claims, Levels, Openings, Right, group_path, node, over, within
-from ledger.forced import acknowledged, came
-from ledger.index import Anchored
+from ledger.forced import acknowledged
+from ledger.index import Anchored, Index
 from middleware.errors import DrystoneError, PeerFault
 from middleware.maths import aggregate
+from middleware.ports import Event
 from middleware.protocol import update as updates
 from middleware.trust import chunks, eip712, keys, merkle, roots, seal
 from middleware.trust.keys import NetworkKey
@@ -171,20 +172,22 @@ class Case:
         """Accounts that bind each node, blocks of registration and of the last change of status, what is settled."""
         now = self.record.head.time
         self.accounts: dict[int, set[bytes]] = {}
-        self.since: dict[int, int] = {}
+        self.registered: dict[int, int] = {}
         self.changed: dict[int, int] = {}
-        self.last_id = 0
-        self.settled: set[tuple[str, int, int, int]] = set()
+        lasts = [batch.first + batch.count - 1 for batch in self.index.batches()]
+        self.last_id = max([0, *self.index.roster().nodes, *lasts])
+        self.settled = {
+            (event.kind.rstrip(b"\0").decode("ascii", "replace"), event.task, event.round, event.accused)
+            for event in self.index.proven
+        }
         self.rules: dict[int, tuple[int, int]] = {}  # by task: what the Arbiter may recompute, and the trim
-        self._batches: list[tuple[int, int, int]] = []  # (first id, how many, block)
         current: dict[int, bytes] = {}
         for entry in self.record.entries:
             match entry.event:
                 case events.Registered() as event:
                     current[event.id] = event.account
                     self.accounts.setdefault(event.id, set()).add(event.account)
-                    self.since[event.id] = self.changed[event.id] = entry.position.block
-                    self.last_id = max(self.last_id, event.id)
+                    self.registered[event.id] = self.changed[event.id] = entry.position.block
                 case events.StatusChanged() as event:
                     self.changed[event.id] = entry.position.block
                 case events.AccountRotated() as event:
@@ -193,12 +196,6 @@ class Case:
                         self.accounts[event.id].discard(old)
                     current[event.id] = event.account
                     self.accounts.setdefault(event.id, set()).add(event.account)
-                case events.Proven() as event:
-                    kind = event.kind.rstrip(b"\0").decode("ascii", "replace")
-                    self.settled.add((kind, event.task, event.round, event.accused))
-                case events.BatchRegistered() as event:
-                    self.last_id = max(self.last_id, event.first + event.count - 1)
-                    self._batches.append((event.first, event.count, entry.position.block))
                 case events.TaskCreated() as event:
                     self.rules[event.task] = (event.rule, event.trim)
                 case _:
@@ -442,30 +439,32 @@ class Case:
 
     def _blocks(self, node: int) -> tuple[int, int]:
         """(block that registered it, block of its last change of status), those of its batch where it came in one."""
-        since, changed = self.since.get(node, 0), self.changed.get(node, 0)
-        for first, count, block in self._batches:
-            if first <= node < first + count:
-                return block, block if changed == since else changed
-        return since, changed
+        known, changed = self.index.roster().nodes[node], self.changed.get(node, 0)
+        if self.index.batch_of(node) is None or changed != self.registered.get(node):
+            return known.since, changed
+        return known.since, max(
+            (entry.position.block for entry in self.record.entries if _of_batch(entry.event, self.index, node)),
+            default=known.since,
+        )
 
     # -------------------------------------------------------------------------------------------------------- what was forced
 
     def ignored(self) -> Iterator[Offence]:
         """A head that was anchored more than an hour after an update that it does not acknowledge."""
-        for task, forced in came(self.record.entries).items():
+        for task, forced in self.index.forced.items():
             rounds = self.index.anchored.get(task, [])
             if not rounds:
                 continue
             head = rounds[-1]
             done = acknowledged(forced, head.header.forced) or 0
             for one in forced[done:]:
-                late = head.position.time - one.time
+                late = head.position.time - one.position.time
                 if late > FORCED_SECONDS:
                     yield Offence(
                         "forcedIgnored", task, head.header.round, self.index.tasks[task].cloud,
-                        f"{self.who(one.event.node)} forced update {one.number} in {late} seconds before the head, "
+                        f"{self.who(one.leaf.node)} forced update {one.k} in {late} seconds before the head, "
                         f"which acknowledges {done}",
-                        ForcedIgnored(one.number, head.header, head.position.time),
+                        ForcedIgnored(one.k, head.header, head.position.time),
                     )  # fmt: skip
                     break
 
@@ -770,6 +769,12 @@ class SumsCase:
         width, integers, salt = self.policy.grid.width, row.opened.integers, row.opened.salt
         path = chunks.update_tree(integers, salt, width).path(chunk)
         return head + salt + chunks.update_chunk(integers, chunk, width) + b"".join(path)
+
+
+def _of_batch(event: Event, index: Index, node: int) -> bool:
+    """Whether the event changed the status of the batch that `node` came with."""
+    batch = index.batch_of(node)
+    return isinstance(event, events.BatchStatusChanged) and batch is not None and event.first == batch.first
 
 
 def _report(frame: bytes) -> SignedRoot | None:

@@ -14,44 +14,19 @@ nobody can prove; that it was read is what the acknowledgement says, and what th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-import msgspec
-
-from ledger.events import Forced
-from middleware.ports import Entry
+from ledger.index import ForcedUpdate
 from middleware.types import ZERO32
 
 
-class Came(msgspec.Struct, frozen=True):
-    """One forced update, and where the ledger took it."""
-
-    event: Forced
-    block: int
-    time: int  # seconds
-
-    @property
-    def number(self) -> int:
-        return self.event.k
-
-
-def came(entries: Iterable[Entry]) -> dict[int, list[Came]]:
-    """Each task's forced updates, in the ledger's order."""
-    found: dict[int, list[Came]] = {}
-    for entry in entries:
-        if isinstance(entry.event, Forced):
-            one = Came(entry.event, entry.position.block, entry.position.time)
-            found.setdefault(entry.event.task, []).append(one)
-    return found
-
-
-def acknowledged(forced: Sequence[Came], chain: bytes) -> int | None:
+def acknowledged(forced: Sequence[ForcedUpdate], chain: bytes) -> int | None:
     """How many of them a header with this `chain` acknowledges; None for a value that none of them has."""
     if chain == ZERO32:
         return 0
-    return next((place for place, one in enumerate(forced, start=1) if one.event.chain == chain), None)
+    return next((place for place, one in enumerate(forced, start=1) if one.chain == chain), None)
 
 
-def due(forced: Sequence[Came], block: int) -> int:
+def due(forced: Sequence[ForcedUpdate], block: int) -> int:
     """How many had come by the end of `block`."""
-    return sum(one.block <= block for one in forced)
+    return sum(one.position.block <= block for one in forced)

@@ -17,8 +17,8 @@ import msgspec
 import numpy as np
 
 from ledger.calls import AnchorRound, Register
-from ledger.forced import Came, came, due
-from ledger.index import Index
+from ledger.forced import due
+from ledger.index import ForcedUpdate, Index
 from ledger.outbox import Outbox
 from middleware.errors import ConfigurationError, PeerFault, Unavailable
 from middleware.learn.train import evaluate
@@ -365,7 +365,7 @@ class Cloud:
         self.gathering.pace(leaf.node)
         leaf_hash = roots.leaf_hash(agent.context, leaf)
         await agent.view.refresh()
-        number = next((one.number for one in self._came(agent.index) if one.event.leaf_hash == leaf_hash), 0)
+        number = next((one.k for one in self._came(agent.index) if one.leaf_hash == leaf_hash), 0)
         if not number:
             raise PeerFault("overloaded", f"the ledger shows no forced update of node {leaf.node} for this round yet")
         body = await upload.read(leaf.ciphertext)
@@ -381,9 +381,9 @@ class Cloud:
                 self.delivered[leaf.node] = item
         return b""
 
-    def _came(self, index: Index) -> list[Came]:
+    def _came(self, index: Index) -> list[ForcedUpdate]:
         """The open task's forced updates as this view of the ledger has them."""
-        return came(index.entries).get(self.task.id if self.task is not None else 0, [])
+        return index.forced.get(self.task.id if self.task is not None else 0, [])
 
     async def _forced(self, task: Task, opening: Opening) -> Forced:
         """What the round must acknowledge, and what of it was delivered; see `ledger.forced`. Only what is final is named:
@@ -392,10 +392,10 @@ class Cloud:
         loop, index = asyncio.get_running_loop(), self.agent.index
         while True:
             forced = self._came(self.agent.view.final)
-            here = [one for one in forced if one.event.round == opening.round]
+            here = [one for one in forced if one.leaf.round == opening.round]
             late = loop.time() >= self.deadline
             read = len(forced) >= due(self._came(index), opening.roster_block)
-            if not index.tasks[task.id].open or (read and (late or all(o.event.node in self.delivered for o in here))):
+            if not index.tasks[task.id].open or (read and (late or all(one.leaf.node in self.delivered for one in here))):
                 break
             await asyncio.sleep(STEP_SECONDS)
         async with self.gathering.admission:
@@ -403,12 +403,12 @@ class Cloud:
         taken = {row.leaf.node for report in self.reports.values() for row in report.updates}
         rows = []
         for one in here:
-            item = self.delivered.get(one.event.node)
+            item = self.delivered.get(one.leaf.node)
             if item is None:
-                LOG.warning("forced update %d, of node %d, was not delivered", one.number, one.event.node)
+                LOG.warning("forced update %d, of node %d, was not delivered", one.k, one.leaf.node)
             else:
-                rows.append(await self._read_forced(task.policy, item, one.event.node in taken))
-        return Forced(forced[-1].event.chain if forced else ZERO32, tuple(rows))
+                rows.append(await self._read_forced(task.policy, item, one.leaf.node in taken))
+        return Forced(forced[-1].chain if forced else ZERO32, tuple(rows))
 
     async def _read_forced(self, policy: Policy, item: Contribution, duplicate: bool) -> Received:
         """One delivered forced update; marked where an edge took the device in after all, or its content does not hold."""

@@ -214,7 +214,7 @@ class Device:
             except Unavailable as error:
                 tried = digest
                 LOG.debug("update of round %d not taken yet: %s", round, error)
-                if _has_round(task, round, agent.index):
+                if _has_round(agent.view, task, round, agent.index):
                     self.silent += 1
                     LOG.warning("round %d of task %d went by without an answer to its update", round, task)
                     with store.transaction():

@@ -18,7 +18,7 @@ from ledger.audit.memory import Facts, Memory, judge_memory
 from ledger.audit.replay import After, judge_round, read_model
 from ledger.audit.report import Bench, Finding, Report, summarise
 from ledger.audit.scene import Before, Blobs, Scene
-from ledger.forced import Came, came
+from ledger.index import ForcedUpdate
 from middleware.errors import ConfigurationError
 from middleware.ports import Position
 from middleware.protocol.settlement import Settlement
@@ -84,7 +84,6 @@ def examine(
     wanted = [number for number in sorted(walk.chains) if task in (0, number)]
     if not wanted:
         bench.unverifiable("task", f"task {task}" if task else "tasks", "the record holds none such")
-    forced = came(record.entries)
     total, done = sum(len(walk.chains[number].anchors) for number in wanted), 0
     for number in wanted:
         known = record.index.tasks.get(number)
@@ -94,7 +93,7 @@ def examine(
             continue
         before: Before | None = None
         for anchor in walk.chains[number].anchors:
-            scene = _scene(record, known, anchor, blobs, scope, reader, tuple(forced.get(number, ())))
+            scene = _scene(record, known, anchor, blobs, scope, reader, tuple(record.index.forced.get(number, ())))
             at = walk.at(number, anchor.header.round)
             after = _judge(record, scene, at, before)
             before, done = after.before, done + 1
@@ -109,7 +108,7 @@ def examine(
 
 def _scene(
     record: Evidence, task: Task, anchor: Anchor, blobs: Blobs, scope: str, reader: NetworkKey | None,
-    forced: tuple[Came, ...],
+    forced: tuple[ForcedUpdate, ...],
 ) -> Scene:  # fmt: skip
     position = anchor.entry.position
     return Scene(

@@ -160,15 +160,15 @@ def _forced(scene: Scene, bench: Bench, manifest: Manifest, inputs: Inputs, befo
         return
     wanted = max(due(came, manifest.roster_block), before.forced)
     if done < wanted:
-        first = came[done].event
+        first = came[done]
         what = (
             f"it acknowledges {done} of the {wanted} updates that were forced by block {manifest.roster_block}: "
-            f"update {first.k}, of {scene.who(first.node)} for round {first.round}, is ignored"
+            f"update {first.k}, of {scene.who(first.leaf.node)} for round {first.leaf.round}, is ignored"
         )
         bench.invalid("header", "forced", what, by)
     else:
         bench.valid("header", "forced")
-    mine = [one.event.leaf_hash for one in came[:done] if one.event.round == header.round]
+    mine = [one.leaf_hash for one in came[:done] if one.leaf.round == header.round]
     places = iter(mine)
     listed = [roots.leaf_hash(scene.context, row.leaf) for row in inputs.forced]
     bench.holds(

@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from ledger.audit.report import NOBODY, Bench
-from ledger.forced import Came
+from ledger.index import ForcedUpdate
 from middleware.protocol.update import Floats
 from middleware.trust import eip712
 from middleware.trust.keys import NetworkKey
@@ -51,7 +51,7 @@ class Scene(msgspec.Struct, frozen=True):
     scope: str  # public | auditor
     reader: NetworkKey | None
     holds: Callable[[Seen], bool]  # whether the ledger's record has this block
-    forced: tuple[Came, ...] = ()  # the task's forced updates, in the ledger's order
+    forced: tuple[ForcedUpdate, ...] = ()  # the task's forced updates, in the ledger's order
 
     @property
     def context(self) -> Context:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -11,16 +11,17 @@ import pytest
 
 from ledger.audit.memory import ContributionRow, Memory, OutgoingRow
 from ledger.dispute import Offence, find
-from ledger.disputed_sums import Right, node, over, preimages
-from middleware.protocol.settlement import Received
+from ledger.disputed_sums import Right, node, over, preimages, within
+from middleware.maths import aggregate
+from middleware.protocol.settlement import Received, Reported
 from middleware.protocol.sums import Summed
-from middleware.trust import chunks, keys, merkle, roots
-from middleware.types import ZERO32, EdgeLeaf, Header, Leaf, Policy, Receipt, Rule, Status
+from middleware.trust import keys, merkle, roots
+from middleware.types import Header, Policy, Receipt, Rule
 from middleware.wire.commitment import weight_entry
 from middleware.wire.manifest import Manifest
 from middleware.wire.message import EdgeReport, ReceiptReply, Update, decode_stored
 from nodes.records import read_memories
-from tests.sim.history import CLOUD, DOMAIN, EDGES, PARENT, TASK, History, Sent, policy_of
+from tests.sim.history import CLOUD, DOMAIN, EDGES, PARENT, TASK, History, Sent, policy_of, stream
 from tests.sim.run_folder import write_run
 from tests.sim.trial import tried
 
@@ -61,10 +62,12 @@ def device_memory(history: History, sent: Sent, index: int, number: int) -> Memo
 # ----------------------------------------------------------------------------------------------------------------- honest
 
 
-@pytest.mark.parametrize("policy", [None, MEAN, TWO_LEVEL, MEDIAN, TRIMMED], ids=["krum", "mean", "two", "median", "trim"])
-def test_an_honest_run_yields_nothing(policy: Policy | None, tmp_path: object) -> None:
+@pytest.mark.parametrize(
+    "policy", [None, MEAN, TWO_LEVEL, MEDIAN, TRIMMED], ids=["krum", "mean", "two", "median", "trim"]
+)
+def test_an_honest_run_yields_nothing(policy: Policy | None, tmp_path: Path) -> None:
     history = History(policy).run()
-    home = write_run(history, tmp_path)  # type: ignore[arg-type]
+    home = write_run(history, tmp_path)
     assert find(history.record, history.store, read_memories(home, history.record.index.roster())) == []
 
 
@@ -79,8 +82,6 @@ class Wide(History):
     """Nineteen devices below edge 2, so that its sums have two groups."""
 
     def create(self) -> None:
-        from tests.sim.history import stream
-
         for device in WIDE:
             self.network[device] = keys.NetworkKey.generate(stream(f"network {device}"))
             self.account[device] = keys.AccountKey.generate(stream(f"account {device}"))
@@ -245,13 +246,11 @@ class Adder(History):
         found = []
         for edge in self.got:
             weights = [(row.integers, row.leaf.weight) for row in edge]
-            from ledger.disputed_sums import within
-
             found.append(within(weights, self.policy.parameters))
         self.trees = found
         return [tree.top for tree in found]
 
-    def report(self, edge: int, number: int, rows: list[Received]):  # type: ignore[no-untyped-def]
+    def report(self, edge: int, number: int, rows: list[Received]) -> Reported:
         if edge == EDGES[0]:
             self.got: list[list[Received]] = []
         self.got.append(rows)
@@ -346,15 +345,6 @@ class EdgeAdder(History):
             return right
         return lying(off_by_one(right.vector, 300), right.children, right.weight)
 
-    def manifest(self, number: int, manifest: Manifest) -> Manifest:
-        edges = [
-            msgspec.structs.replace(edge, sums_children=self.children.get(at, ()))
-            for at, edge in enumerate(manifest.edges)
-        ]
-        return msgspec.structs.replace(manifest, edges=tuple(edges))
-
-    children: dict[int, tuple[bytes, ...]] = {}
-
 
 def test_an_edge_whose_group_is_off_by_one() -> None:
     named(only(EdgeAdder(TWO_LEVEL, rounds=1).run()), "wrongEdgeGroup", 1, 2)
@@ -362,8 +352,7 @@ def test_an_edge_whose_group_is_off_by_one() -> None:
 
 def test_an_edge_with_a_wrong_node_above_its_groups() -> None:
     class WideAdder(Wide, EdgeAdder):
-        def manifest(self, number: int, manifest: Manifest) -> Manifest:
-            return manifest
+        pass
 
     named(only(WideAdder(TWO_LEVEL, rounds=1).run()), "wrongEdgeNode", 1, 2)
 
@@ -399,8 +388,6 @@ def test_a_cloud_that_names_other_weights_than_the_edge_signed() -> None:
 
 @pytest.mark.parametrize("policy", [MEDIAN, TRIMMED], ids=["median", "trimmed-mean"])
 def test_a_cloud_with_a_wrong_coordinate(policy: Policy) -> None:
-    from middleware.maths import aggregate
-
     class Liar(Adder):
         def lie(self, number: int) -> bytes:
             rows = [row.integers for edge in self.got for row in edge if row.integers is not None]
@@ -412,6 +399,3 @@ def test_a_cloud_with_a_wrong_coordinate(policy: Policy) -> None:
     offence = only(Liar(policy, rounds=1).run())
     named(offence, "wrongCoordinate", 1, CLOUD)
     assert offence.proof.coordinate == 400 - 256  # type: ignore[union-attr]
-
-
-__all__ = ["EdgeLeaf", "Leaf", "Status", "ZERO32", "chunks", "hashlib"]
