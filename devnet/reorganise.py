@@ -16,7 +16,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from devnet.kill import Disk, DyingLedger, Fuse, Killed
-from ledger.calls import AnchorRound, AnyCall, CreateTask, Mint, Register, SetMeta
+from ledger.calls import REPLAY, AnchorRound, AnyCall, CreateTask, Mint, Register, SetMeta
 from ledger.client import EvmLedger
 from ledger.deploy import deploy
 from ledger.events import MetaChanged, RoundAnchored, Transfer
@@ -66,7 +66,7 @@ class Reorganised:
         fields = (sha256(b"key").digest(), key.address, key.address, 3, 0, b"cloud".ljust(32, b"\0"), ZERO32, FAR)
         signature = key.sign_digest(registration_digest(domain, *fields))
         await ledger.send(Register(*fields, signature, bytes(64)), key)
-        await ledger.send(CreateTask(1, 0, ZERO32, POLICY), key)
+        await ledger.send(CreateTask(1, 0, REPLAY, 0, 2, 1, ZERO32, POLICY), key)
         return cls(ledger, key, finality, (await ledger.head()).number, generator)
 
     async def close(self) -> None:
