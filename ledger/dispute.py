@@ -157,6 +157,9 @@ class Case:
         self.receipts: list[SignedReceipt] = []
         self.roots: dict[tuple[int, int, int], list[SignedRoot]] = {}
         self.leaves: dict[bytes, Leaf] = {}  # by leaf hash
+        self.frames: dict[
+            bytes, tuple[bytes, bytes]
+        ] = {}  # by leaf hash: stored Update, its content key where published
         self.trees: dict[bytes, tuple[Leaf, ...]] = {}  # by the root over them
         self.rounds: list[Round] = []
         self._read_standing()
@@ -211,7 +214,7 @@ class Case:
                 break
             reports.append(report)
             self._add_root(report)
-            self._add_tree(_leaf(row.frame) for row in edge.updates)
+            self._add_tree((row.frame, row.content_key) for row in edge.updates)
         for edge in manifest.edges if manifest is not None else ():
             self._read_body(edge.report)
         self.rounds.append(Round(anchored, manifest, tuple(reports)))
@@ -232,12 +235,12 @@ class Case:
         if data is None or hashlib.sha256(data).digest() != message.body_digest:
             return
         try:
-            self._add_tree(_leaf(one) for one in decode_edge_body(data).frames)
+            self._add_tree((one, b"") for one in decode_edge_body(data).frames)
         except PeerFault:
             return
 
     def _read_memory(self, memory: Memory) -> None:
-        trees: dict[tuple[int, int, int], list[tuple[int, Leaf | None]]] = {}
+        trees: dict[tuple[int, int, int], list[tuple[int, bytes]]] = {}
         for row in memory.contributions:
             self._add_receipt(row.reply)
             report = _report(row.frame)
@@ -246,16 +249,16 @@ class Case:
                 self._read_body(row.frame)
                 continue
             edge = memory.node if row.child == row.node else row.child
-            trees.setdefault((row.task, row.round, edge), []).append((row.place, _leaf(row.frame)))
+            trees.setdefault((row.task, row.round, edge), []).append((row.place, row.frame))
         for rows in trees.values():
-            self._add_tree(leaf for _, leaf in sorted(rows, key=lambda row: row[0]))
+            self._add_tree((frame, b"") for _, frame in sorted(rows, key=lambda row: row[0]))
         for sent in memory.outgoing:
             self._add_receipt(sent.reply)
             report = _report(sent.frame)
             if report is not None:
                 self._add_root(report)
                 self._read_body(sent.frame)
-            self._add_tree([_leaf(sent.frame)])
+            self._add_tree([(sent.frame, b"")])
 
     def _add_root(self, root: SignedRoot) -> None:
         leaf = root.leaf
@@ -277,11 +280,16 @@ class Case:
             if signed not in self.receipts:
                 self.receipts.append(signed)
 
-    def _add_tree(self, leaves: Iterable[Leaf | None]) -> None:
-        listed = tuple(leaves)
-        known = [leaf for leaf in listed if leaf is not None]
-        for leaf in known:
-            self.leaves[roots.leaf_hash(self.context, leaf)] = leaf
+    def _add_tree(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
+        """Stored updates in the order of a tree, each with its content key where that is published."""
+        listed = [(_leaf(frame), frame, key) for frame, key in rows]
+        known = [leaf for leaf, _, _ in listed if leaf is not None]
+        for leaf, frame, key in listed:
+            if leaf is not None:
+                name = roots.leaf_hash(self.context, leaf)
+                self.leaves[name] = leaf
+                if key or name not in self.frames:
+                    self.frames[name] = (frame, key)
         if len(known) == len(listed):
             self.trees[roots.edge_tree(self.context, known).root] = tuple(known)
 

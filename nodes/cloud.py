@@ -395,7 +395,9 @@ class Cloud:
             here = [one for one in forced if one.leaf.round == opening.round]
             late = loop.time() >= self.deadline
             read = len(forced) >= due(self._came(index), opening.roster_block)
-            if not index.tasks[task.id].open or (read and (late or all(one.leaf.node in self.delivered for one in here))):
+            if not index.tasks[task.id].open or (
+                read and (late or all(one.leaf.node in self.delivered for one in here))
+            ):
                 break
             await asyncio.sleep(STEP_SECONDS)
         async with self.gathering.admission:

@@ -11,6 +11,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from nodes.cli.dispute_app import dispute
 from nodes.cli.output import DEBUG, reported
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ task = typer.Typer(help="Tasks: create, follow, stop.", no_args_is_help=True)
 audit = typer.Typer(help="Check what happened, from the ledger and the blobs alone.", no_args_is_help=True)
 for group, name in (
     (devnet, "devnet"), (contracts, "contracts"), (account, "account"), (node, "node"), (task, "task"), (audit, "audit"),
+    (dispute, "dispute"),
 ):  # fmt: skip
     app.add_typer(group, name=name)
 
