@@ -117,7 +117,7 @@ def find(
 ) -> list[Offence]:
     """Every offence that the record, the blobs and what nodes remember prove, task by task and round by round, each once.
     `reader` opens contents where only auditors may."""
-    case = Case(record, blobs, memories, reader)
+    case = Case(record.index, record.ledger_domain, blobs, memories, reader)
     found: dict[tuple[str, int, int, int], Offence] = {}
     for offence in (
         *case.two_faced(),
@@ -148,11 +148,11 @@ class Case:
     """Everything that was signed, sorted for the questions that are asked of it."""
 
     def __init__(
-        self, record: Evidence, blobs: Blobs, memories: Iterable[Memory] = (), reader: NetworkKey | None = None
-    ) -> None:
-        self.record, self.blobs, self.reader = record, blobs, reader
-        self.index = record.index
-        self.domain = record.ledger_domain
+        self, index: Index, domain: eip712.Domain, blobs: Blobs, memories: Iterable[Memory] = (),
+        reader: NetworkKey | None = None, only: tuple[int, int] | None = None,
+    ) -> None:  # fmt: skip
+        """`domain` is the Ledger's; `only` one (task, round) is read where it is given."""
+        self.index, self.domain, self.blobs, self.reader = index, domain, blobs, reader
         self.context = self.domain.context
         self.receipts: list[SignedReceipt] = []
         self.roots: dict[tuple[int, int, int], list[SignedRoot]] = {}
@@ -165,7 +165,8 @@ class Case:
         self._read_standing()
         for task in sorted(self.index.anchored):
             for anchored in self.index.anchored[task]:
-                self._read_round(anchored)
+                if only in (None, (task, anchored.header.round)):
+                    self._read_round(anchored)
         for memory in memories:
             self._read_memory(memory)
 
@@ -173,7 +174,7 @@ class Case:
 
     def _read_standing(self) -> None:
         """Accounts that bind each node, blocks of registration and of the last change of status, what is settled."""
-        now = self.record.head.time
+        now = self.index.head.time if self.index.head is not None else 0
         self.accounts: dict[int, set[bytes]] = {}
         self.registered: dict[int, int] = {}
         self.changed: dict[int, int] = {}
@@ -185,7 +186,7 @@ class Case:
         }
         self.rules: dict[int, tuple[int, int]] = {}  # by task: what the Arbiter may recompute, and the trim
         current: dict[int, bytes] = {}
-        for entry in self.record.entries:
+        for entry in self.index.entries:
             match entry.event:
                 case events.Registered() as event:
                     current[event.id] = event.account
@@ -451,7 +452,7 @@ class Case:
         if self.index.batch_of(node) is None or changed != self.registered.get(node):
             return known.since, changed
         return known.since, max(
-            (entry.position.block for entry in self.record.entries if _of_batch(entry.event, self.index, node)),
+            (entry.position.block for entry in self.index.entries if _of_batch(entry.event, self.index, node)),
             default=known.since,
         )
 

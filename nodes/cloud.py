@@ -59,6 +59,7 @@ from middleware.wire.message import (
     expect,
 )
 from nodes.agent import STEP_SECONDS, Agent
+from nodes.answers import Answers
 from nodes.gather import Gathering
 from nodes.http import Handler, Upload
 from nodes.store import Contribution
@@ -114,6 +115,7 @@ class Cloud:
         self.ledger_seconds = 0.0
         self.round_over = asyncio.Event()
         self.pump = asyncio.Event()
+        self.answers = Answers(agent, outbox.plan)
         self.register: Callable[[Register], object] | None = outbox.plan
         self.handlers: dict[int, Handler] = {
             Poll.code: self._on_poll,
@@ -123,7 +125,7 @@ class Cloud:
         }
 
     def background(self) -> list[Coroutine[None, None, None]]:
-        return [self._anchor()]
+        return [self._anchor(), self.answers.run()]
 
     # ----------------------------------------------------------------------------------------------------------- rounds
 
@@ -647,6 +649,7 @@ class Cloud:
             "round": state.round,
             "phase": state.phase.value,
             "outbox": self.outbox.status(),
+            "demands": list(self.answers.waiting.values()),
             "ledger_seconds": self.agent.view.cpu_seconds,
             "rounds": {
                 str(number): [msgspec.json.decode(row[3]) for row in self.agent.store.settled(number)]

@@ -47,6 +47,7 @@ from middleware.wire.message import (
     expect,
 )
 from nodes.agent import STEP_SECONDS, Agent, random_bytes
+from nodes.answers import Answers
 from nodes.gather import Gathering
 from nodes.http import Handler, Upload
 from nodes.link import Buffer
@@ -64,6 +65,7 @@ class Edge:
         self.sums = SumTree(0)
         self.dropped: set[tuple[int, int]] = set()  # rounds in which a lying edge of a devnet has left one out
         self.forwards: dict[int, asyncio.Task[None]] = {}
+        self.answers = Answers(agent)
         self.register: Callable[[Register], object] | None = None
         self.handlers: dict[int, Handler] = {
             Poll.code: self._on_poll,
@@ -72,7 +74,7 @@ class Edge:
         }
 
     def background(self) -> list[Coroutine[None, None, None]]:
-        return []
+        return [self.answers.run()]
 
     # ------------------------------------------------------------------------------------------------------- following
 
@@ -358,7 +360,8 @@ class Edge:
 
     def report(self) -> dict[str, object]:
         state = self.gathering.state
-        return {"task": state.task, "round": state.round, "phase": state.phase.value}
+        demands = list(self.answers.waiting.values())
+        return {"task": state.task, "round": state.round, "phase": state.phase.value, "demands": demands}
 
     async def proof(self, task: int, round: int, node: int) -> bytes | None:
         """The cloud's proof, passed on: a device never talks to the cloud."""

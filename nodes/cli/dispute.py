@@ -241,7 +241,7 @@ def demand(where: Where, task: int, round: int, edge: str, kind: str, index: int
     if kind not in KINDS:
         raise ConfigurationError(f"--kind {kind!r}: choose one of {', '.join(KINDS)}")
     record = where.record()
-    case = Case(record, where.blobs())
+    case = Case(record.index, record.ledger_domain, where.blobs(), only=(task, round))
     found = next((r for r in case.rounds if (r.header.task, r.header.round) == (task, round)), None)
     if found is None:
         raise ConfigurationError(f"round {round} of task {task} is not anchored")
@@ -259,11 +259,12 @@ def answer(where: Where, number: int, node: str) -> None:
     if open_ is None:
         raise ConfigurationError(f"demand {number} is not open")
     reader = where.keys(node).network if node else None
-    case = Case(record, where.blobs(), read_memories(where.folder, record.index.roster()), reader)
+    memories = read_memories(where.folder, record.index.roster())
+    case = Case(record.index, record.ledger_domain, where.blobs(), memories, reader, (open_.task, open_.round))
     call = answer_of(case, open_)
     sent = where.act(lambda disputes: disputes.send(call, where.dry_run))
     _report(
-        where, sent, {"demand": number}, f"demand {number} is answered; the bond is the payer's (`dispute withdraw`)"
+        where, sent, {"demand": number}, f"demand {number} is answered; the bond went to the payer"
     )
 
 

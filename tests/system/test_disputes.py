@@ -134,11 +134,13 @@ async def test_a_device_whose_edge_never_answers_gets_in_by_force(tmp_path: Path
             if answer.returncode == 0:
                 forced.append(number)
             assert time.monotonic() < deadline, answer.stderr
+        fleet.kill("cloud")  # what was delivered is on its disk
+        fleet.restart("cloud")
         index = await until_anchored(operator, task, forced[0])
         device = index.roster().by_name("device-1")
         assert device is not None and [one.leaf.node for one in index.forced[task]] == [device.id]
         shown = told(tmp_path, "audit", "round", str(forced[0]), "--task", str(task))
-        assert [row["weight"] > 0 for row in shown["participants"] if row["node"] == device.id] == [True]
+        assert [row["weight"] > 0 for row in shown["participants"] if row["forced"]] == [True]
         await until_anchored(operator, task, 5)
         report = told(tmp_path, "audit", "verify", "--task", str(task))
         assert report["verdict"] == "VALID", report["findings"][:3]
