@@ -475,7 +475,7 @@ class Cloud:
         """Check an edge's report against its updates; PeerFault for anything the edge must not have signed."""
         agent, message = self.agent, signed.message
         body = decode_edge_body(data, agent.limits)
-        desk = self.gathering.desk(message.leaf.task)
+        desk = self.gathering.desk(message.leaf.task, contribution=False)  # after a restart no offer is shown yet
         desk = msgspec.structs.replace(desk, roster=agent.roster_at(self.opening.roster_block if self.opening else 0))
         judged = judge_report_body(desk, message, body)
         rows = []

@@ -66,19 +66,19 @@ class Where:
     def blobs(self) -> Copies:
         return _blobs(self.folder, self.places)
 
-    def payer(self) -> AccountKey:
-        """The key of --key-file, plain or encrypted; the operator's without it."""
+    def payer(self, node: str = "") -> AccountKey:
+        """The key of --key-file, plain or encrypted; without it that of `node`, who alone may send, or the operator's."""
         if self.key_file is None:
-            return self.home.operator(self.password_file)
+            return self.keys(node).account if node else self.home.operator(self.password_file)
         from nodes.cli.account import unlock
 
         if self.key_file.is_file() and not is_keystore(data := self.key_file.read_bytes()):
             return KeyFile.from_bytes(data).account
         return unlock(self.key_file, self.password_file)
 
-    def act(self, work: Callable[[Disputes], Coroutine[Any, Any, T]]) -> T:
+    def act(self, work: Callable[[Disputes], Coroutine[Any, Any, T]], node: str = "") -> T:
         """Run `work` with the ledger and the payer's key."""
-        key = self.payer()
+        key = self.payer(node)
 
         async def acting() -> T:
             async with self.home.ledger() as ledger:
@@ -263,9 +263,7 @@ def answer(where: Where, number: int, node: str) -> None:
     case = Case(record.index, record.ledger_domain, where.blobs(), memories, reader, (open_.task, open_.round))
     call = answer_of(case, open_)
     sent = where.act(lambda disputes: disputes.send(call, where.dry_run))
-    _report(
-        where, sent, {"demand": number}, f"demand {number} is answered; the bond went to the payer"
-    )
+    _report(where, sent, {"demand": number}, f"demand {number} is answered; the bond went to the payer")
 
 
 def expire(where: Where, number: int) -> None:
@@ -311,7 +309,7 @@ def commit(where: Where, number: int, node: str, digest: str, reader: Optional[P
         file.parent.mkdir(parents=True, exist_ok=True)
         write(file, f"{value.hex()} {salt.hex()}\n".encode())  # before it is sent: without it nothing can be revealed
     call = Commit(number, witness.id, keccak(words))
-    sent = where.act(lambda disputes: disputes.send(call, where.dry_run))
+    sent = where.act(lambda disputes: disputes.send(call, where.dry_run), node)
     _report(
         where, sent, {"challenge": number}, f"challenge {number}: {node} committed; what it will reveal is in {file}"
     )
@@ -323,7 +321,7 @@ def reveal(where: Where, number: int, node: str) -> None:
         raise ConfigurationError(f"no file {file}: `drystone dispute commit {number} --node {node}` writes it")
     value, salt = (bytes.fromhex(word) for word in file.read_text().split())
     call = Reveal(number, named(record.index.roster(), node).id, value, salt)
-    sent = where.act(lambda disputes: disputes.send(call, where.dry_run))
+    sent = where.act(lambda disputes: disputes.send(call, where.dry_run), node)
     _report(
         where, sent, {"challenge": number, "digest": value}, f"challenge {number}: {node} says 0x{value.hex()[:16]}"
     )

@@ -57,7 +57,7 @@ CloudOption = Annotated[
 ]
 NumberArgument = Annotated[int, typer.Argument(help="Number of the dispute.")]
 WitnessOption = Annotated[
-    str, typer.Option("--node", help="Name of the witness: an active edge or cloud of the payer's.")
+    str, typer.Option("--node", help="Name of the witness, an active edge or cloud below --home; its account pays.")
 ]
 SUBJECT_HELP = "weights, sums, model, scores, rewards or manifest."
 
