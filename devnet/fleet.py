@@ -44,6 +44,7 @@ class Shape(msgspec.Struct, frozen=True):
     edges: int = 2
     liars: int = 0
     attack: str = "negate"
+    edge_attack: str = ""  # of the first edge: "omit" drops what it promised, "silent" takes nothing
     workload: str = "digits"
     client_key: str = "client"
     split: str = "dirichlet:0.5"
@@ -146,7 +147,10 @@ class Fleet:
         )
         self.edge_ports = [free_port() for _ in range(shape.edges)]
         for number, port in enumerate(self.edge_ports):
-            self._create(f"edge-{number + 1}", tier="edge", listen=f"127.0.0.1:{port}", parent=self.cloud)
+            self._create(
+                f"edge-{number + 1}", tier="edge", listen=f"127.0.0.1:{port}", parent=self.cloud,
+                attack="" if number else shape.edge_attack,
+            )  # fmt: skip
         for number in range(shape.devices):
             share = Share(number, shape.devices, shape.split, shape.seed)
             self._create(

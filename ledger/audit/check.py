@@ -18,6 +18,7 @@ from ledger.audit.memory import Facts, Memory, judge_memory
 from ledger.audit.replay import After, judge_round, read_model
 from ledger.audit.report import Bench, Finding, Report, summarise
 from ledger.audit.scene import Before, Blobs, Evaluation, Scene, fetch
+from ledger.index import ForcedUpdate
 from middleware.errors import ConfigurationError, PeerFault
 from middleware.ports import Position
 from middleware.protocol import scoring
@@ -98,7 +99,8 @@ def examine(
             continue
         before: Before | None = None
         for anchor in walk.chains[number].anchors:
-            scene = _scene(record, known, anchor, blobs, scope, reader, evaluation)
+            forced = tuple(record.index.forced.get(number, ()))
+            scene = _scene(record, known, anchor, blobs, scope, reader, evaluation, forced)
             at = walk.at(number, anchor.header.round)
             after = _judge(record, scene, at, before)
             before, done = after.before, done + 1
@@ -130,12 +132,13 @@ def _learn_lists(record: Evidence, blobs: Blobs, bench: Bench) -> None:
 def _scene(
     record: Evidence, task: Task, anchor: Anchor, blobs: Blobs, scope: str, reader: NetworkKey | None,
     evaluation: Evaluation | None,
+    forced: tuple[ForcedUpdate, ...],
 ) -> Scene:  # fmt: skip
     position = anchor.entry.position
     return Scene(
         domain=record.ledger_domain, task=task, header=anchor.header, block=position.block,
         transaction=position.transaction, blobs=blobs, roster=record.index.roster(position.block), scope=scope,
-        reader=reader, holds=record.index.holds, evaluation=evaluation,
+        reader=reader, holds=record.index.holds, evaluation=evaluation, forced=forced,
     )  # fmt: skip
 
 

@@ -72,6 +72,7 @@ class Participant(msgspec.Struct, frozen=True):
     weight: int
     refused: str
     body_bytes: int
+    forced: bool = False  # it came through the ledger, past its edge
 
 
 def participants(manifest: Manifest) -> list[Participant]:
@@ -86,6 +87,10 @@ def participants(manifest: Manifest) -> list[Participant]:
                     message.sender, sender, row.index, message.leaf.weight, row.weight, row.refused, message.body_bytes
                 )
             )
+    for row in manifest.forced:
+        forced = decode_stored(row.frame, Update).message
+        place = (forced.sender, forced.leaf.edge, row.index, forced.leaf.weight)
+        found.append(Participant(*place, row.weight, row.refused, forced.body_bytes, forced=True))
     return found
 
 

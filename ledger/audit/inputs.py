@@ -270,6 +270,9 @@ def _update(
     edge = leaf.edge if under is None else under
     subject = f"{'forced ' * (under is None)}update of {scene.who(leaf.node)}"
     wrong, by = _wrong_frame(scene, signed, edge, row)
+    if not wrong and under is None and leaf.node in seen and row.refused == "duplicate":
+        bench.valid("update", subject)  # an edge took the device in after all
+        return _Row(Received(row.frame, leaf, row.content_key, row.refused, None), True)
     if not wrong and leaf.node in seen:
         wrong = f"the node stands twice in the round, under {scene.who(seen[leaf.node])} and {scene.who(edge)}"
         by = f"{scene.by_edge(edge)} and {scene.by_cloud}"

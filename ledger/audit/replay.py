@@ -16,6 +16,7 @@ from ledger.audit.inputs import Inputs, judge_inputs
 from ledger.audit.report import Bench
 from ledger.audit.scene import Before, Scene, fetch, short
 from ledger.audit.scores import judge_scores, moves_after
+from ledger.forced import acknowledged, due
 from middleware.errors import DrystoneError, PeerFault
 from middleware.maths import reward
 from middleware.protocol.scoring import carried
@@ -44,10 +45,10 @@ def judge_round(scene: Scene, bench: Bench, before: Before, roster_at: Callable[
         bench.unverifiable("aggregate", "aggregate", "it cannot be repeated without the manifest")
         model = _model_out(scene, bench, None)
         moves = moves_after(scene, before, before.model, model)
-        return After(Before(model, None, before.roster_block, None, moves), None, None)
+        return After(Before(model, None, before.roster_block, None, moves, before.forced), None, None)
     place = _roster(scene, bench, manifest, before, roster_at)
     inputs = judge_inputs(place, bench, manifest.edges, manifest.forced, manifest.roster_block)
-    _commitments(place, bench, manifest, inputs)
+    _commitments(place, bench, manifest, inputs, before)
     start = before.model
     if start is None:
         start = read_model(scene, bench, "model the round starts from", scene.header.model_in)
@@ -61,7 +62,7 @@ def judge_round(scene: Scene, bench: Bench, before: Before, roster_at: Callable[
     _rewards(place, bench, manifest, before)
     after = Before(
         model, dict(manifest.rewards), manifest.roster_block, carried(scene.task.policy, manifest),
-        moves_after(scene, before, start, model),
+        moves_after(scene, before, start, model), acknowledged(scene.forced, scene.header.forced) or before.forced,
     )  # fmt: skip
     return After(after, manifest, settlement)
 
@@ -121,16 +122,17 @@ def _roster(
 # ------------------------------------------------------------------------------------------- what needs no plaintext
 
 
-def _commitments(scene: Scene, bench: Bench, manifest: Manifest, inputs: Inputs) -> None:
+def _commitments(scene: Scene, bench: Bench, manifest: Manifest, inputs: Inputs, before: Before) -> None:
     """What the header commits about its inputs, from the manifest alone: anybody can check it in any scope."""
     header, by = scene.header, scene.by_cloud
-    unused = {"forced": header.forced, "budget": header.budget}
+    unused = {"budget": header.budget}
     if scene.task.policy.pay == "participation":
         unused["scoresRoot"] = header.scores_root
         if manifest.scoring is not None:
             bench.invalid("manifest", "scores", "it lists some, this task pays participation", by, header.manifest)
     for name, value in unused.items():
         bench.holds(value == ZERO32, "header", name, f"it is {short(value)}, this task has none", by)
+    _forced(scene, bench, manifest, inputs, before)
     if not inputs.readable:
         return
     tree = roots.inputs_tree(scene.context, [edge.leaf for edge in inputs.edges])
@@ -162,6 +164,35 @@ def _commitments(scene: Scene, bench: Bench, manifest: Manifest, inputs: Inputs)
     bench.holds(
         root == header.weights_root, "aggregate", "weightsRoot",
         f"the weights listed have root {short(root)}, the header {short(header.weights_root)}", by,
+    )  # fmt: skip
+
+
+def _forced(scene: Scene, bench: Bench, manifest: Manifest, inputs: Inputs, before: Before) -> None:
+    """What devices put before the ledger: acknowledged as far as the roster's block, and listed where it was used. The
+    rule is stated in `ledger.forced`."""
+    header, by, came = scene.header, scene.by_cloud, scene.forced
+    done = acknowledged(came, header.forced)
+    if done is None or done > due(came, scene.block):
+        what = f"it is {short(header.forced)}, which no forced update had given when the round was anchored"
+        bench.invalid("header", "forced", what, by)
+        return
+    wanted = max(due(came, manifest.roster_block), before.forced)
+    if done < wanted:
+        first = came[done]
+        what = (
+            f"it acknowledges {done} of the {wanted} updates that were forced by block {manifest.roster_block}: "
+            f"update {first.k}, of {scene.who(first.leaf.node)} for round {first.leaf.round}, is ignored"
+        )
+        bench.invalid("header", "forced", what, by)
+    else:
+        bench.valid("header", "forced")
+    mine = [one.leaf_hash for one in came[:done] if one.leaf.round == header.round]
+    places = iter(mine)
+    listed = [roots.leaf_hash(scene.context, row.leaf) for row in inputs.forced]
+    bench.holds(
+        all(leaf in places for leaf in listed), "header", "forced updates",
+        f"the {len(listed)} listed are not, in their order, among the {len(mine)} that the ledger had for this round",
+        by, header.manifest,
     )  # fmt: skip
 
 
@@ -203,7 +234,8 @@ def paid_by(policy: Policy, manifest: Manifest) -> dict[int, int]:
 def manifest_weights(manifest: Manifest) -> dict[int, int]:
     """The rule's weight by device, as the manifest lists it. A frame that does not decode counts for nobody."""
     weights: dict[int, int] = {}
-    rows = [row for edge in manifest.edges for row in edge.updates] + list(manifest.forced)
+    rows = [row for edge in manifest.edges for row in edge.updates]
+    rows += [row for row in manifest.forced if not row.refused]
     for row in rows:
         try:
             weights[decode_stored(row.frame, Update).message.sender] = row.weight

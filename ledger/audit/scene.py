@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ledger.audit.report import NOBODY, Bench
+from ledger.index import ForcedUpdate
 from middleware.protocol.scoring import Carried, Moves
 from middleware.protocol.update import Floats
 from middleware.trust import eip712
@@ -53,6 +54,7 @@ class Before(msgspec.Struct, frozen=True):
     roster_block: int
     carried: Carried | None = None  # pay = scores
     moves: Moves | None = None
+    forced: int = 0  # updates that were acknowledged so far
 
 
 class Scene(msgspec.Struct, frozen=True):
@@ -69,6 +71,7 @@ class Scene(msgspec.Struct, frozen=True):
     reader: NetworkKey | None
     holds: Callable[[Seen], bool]  # whether the ledger's record has this block
     evaluation: Evaluation | None = None
+    forced: tuple[ForcedUpdate, ...] = ()  # the task's forced updates, in the ledger's order
 
     @property
     def context(self) -> Context:

@@ -11,6 +11,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from nodes.cli.dispute_app import dispute
 from nodes.cli.output import DEBUG, reported
 
 app = typer.Typer(
@@ -30,7 +31,7 @@ task = typer.Typer(help="Tasks: create, follow, stop.", no_args_is_help=True)
 audit = typer.Typer(help="Check what happened, from the ledger and the blobs alone.", no_args_is_help=True)
 for group, name in (
     (devnet, "devnet"), (contracts, "contracts"), (ledger, "ledger"), (account, "account"), (node, "node"),
-    (stake, "stake"), (task, "task"), (audit, "audit"),
+    (stake, "stake"), (task, "task"), (audit, "audit"), (dispute, "dispute"),
 ):  # fmt: skip
     app.add_typer(group, name=name)
 

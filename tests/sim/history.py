@@ -137,15 +137,17 @@ class History:
             account_signature=self.account[node].sign_digest(digest), net_key_proof=self.network[node].sign_digest(digest),
         )  # fmt: skip
 
+    window = 0  # seconds, of the task
+
     def create(self) -> None:
         for node in (CLOUD, *EDGES, *DEVICES):
             self.mine(self.registration(node))
         data = encode_policy(self.policy)
         self.genesis = self.store.put(tensors.encode_model(self.model))
-        terms = CreateTask.of(CLOUD, 0, self.genesis, self.policy)
+        terms = CreateTask.of(CLOUD, self.window, self.genesis, self.policy)
         self.mine(
             TaskCreated(
-                task=TASK, cloud=CLOUD, publisher=b"\x99" * 20, window=0, policy_hash=policy_hash(data),
+                task=TASK, cloud=CLOUD, publisher=b"\x99" * 20, window=self.window, policy_hash=policy_hash(data),
                 genesis_model=self.genesis, rule=terms.rule, trim=terms.trim, width=terms.width, chunks=terms.chunks,
                 policy=data,
             )
