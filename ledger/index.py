@@ -107,6 +107,14 @@ class Index:
         place = bisect_right(history, block, key=lambda change: change[0])
         return history[place - 1][1] if place else None
 
+    def keys_of(self, number: int) -> list[tuple[int, bytes]]:
+        """(block, network key) of every key that a node ever had, in order; the block is the one that made it so."""
+        found: list[tuple[int, bytes]] = []
+        for block, node in self._histories.get(number, []):
+            if not found or found[-1][1] != node.net_key:
+                found.append((block, node.net_key))
+        return found
+
     def witness(self, block: int) -> Seen:
         """The newest block at or before `block` that holds an entry; zeros if there is none."""
         place = bisect_right(self.entries, block, key=lambda entry: entry.position.block)

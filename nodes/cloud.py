@@ -208,7 +208,9 @@ class Cloud:
                     roster_block=agent.index.head_block, seen=agent.seen(),
                 )
             )  # fmt: skip
-            agent.store.put_offer(task.id, number, "open", offer.stored(), time.time())
+            with agent.store.transaction():
+                agent.store.put_offer(task.id, number, "open", offer.stored(), time.time())
+                agent.store.append_log(offer.stored())
         roster = agent.roster_at(offer.message.roster_block)
         rewards = self._rewards(last)
         self.opening = Opening(

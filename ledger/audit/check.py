@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
+from ledger.audit.equivocation import judge_promises
 from ledger.audit.evidence import Evidence
 from ledger.audit.history import Anchor, Walk
 from ledger.audit.memory import Facts, Memory, judge_memory
@@ -57,10 +58,11 @@ def verify(
 ) -> Report:
     """The audit of one task (0: of all), and of the nodes' databases that are given."""
     examined = examine(record, blobs, scope, reader, task, progress)
-    facts = _facts(record, examined)
+    facts, known = _facts(record, examined), tuple(memories)
     bench = Bench()
-    for memory in memories:
-        judge_memory(facts, memory, bench)
+    disputed = judge_promises(facts, known, bench)
+    for memory in known:
+        judge_memory(facts, memory, bench, disputed)
     return summarise(examined.findings + bench.findings, scope, _left_out(examined, scope))
 
 
@@ -91,7 +93,13 @@ def examine(
                 walk.at(number).unverifiable("task", "rounds", "they cannot be judged: the task's policy does not hold")
             continue
         before: Before | None = None
+        last = 0
         for anchor in walk.chains[number].anchors:
+            if anchor.header.round != last + 1:
+                before = (
+                    None  # nothing follows from a round that is not there: this one starts from what its header says
+                )
+            last = anchor.header.round
             scene = _scene(record, known, anchor, blobs, scope, reader)
             at = walk.at(number, anchor.header.round)
             after = _judge(record, scene, at, before)
@@ -110,14 +118,15 @@ def _scene(record: Evidence, task: Task, anchor: Anchor, blobs: Blobs, scope: st
     return Scene(
         domain=record.ledger_domain, task=task, header=anchor.header, block=position.block,
         transaction=position.transaction, blobs=blobs, roster=record.index.roster(position.block), scope=scope,
-        reader=reader, holds=record.index.holds,
+        reader=reader, holds=record.index.holds, keys_of=record.index.keys_of,
     )  # fmt: skip
 
 
 def _judge(record: Evidence, scene: Scene, bench: Bench, before: Before | None) -> After:
     """One round; the first starts from the genesis model, with nothing earned and any roster block before its anchor."""
     if before is None:
-        model = read_model(scene, bench, "genesis model", scene.header.model_in)
+        subject = "genesis model" if scene.header.round == 1 else "model the round starts from"
+        model = read_model(scene, bench, subject, scene.header.model_in)
         before = Before(model, {} if scene.header.round == 1 else None, 0)
     return judge_round(scene, bench, before, record.index.roster)
 
@@ -138,6 +147,8 @@ def _facts(record: Evidence, examined: Examined) -> Facts:
         manifests={place: j.manifest for place, j in examined.rounds.items() if j.manifest is not None},
         transactions={entry.position.transaction: entry.position for entry in record.entries},
         roster_at=record.index.roster,
+        keys_of=record.index.keys_of,
+        holds=record.index.holds,
         head_block=record.index.head_block,
     )
 

@@ -8,6 +8,7 @@ import msgspec
 
 from ledger.record import export_record
 from middleware.trust import eip712, keys, roots
+from middleware.trust.keys import KeyFile
 from middleware.types import Receipt
 from middleware.wire import canonical
 from middleware.wire.message import EdgeReport, Offer, ReceiptReply, Update, decode_metrics, decode_stored
@@ -22,6 +23,9 @@ def write_run(history: History, folder: Path) -> Path:
     (folder / "ledger.jsonl").write_bytes(export_record(record.entries, record.head, ADDRESSES.about()))
     home = folder / "world"
     stores = {node: _store(home, node) for node in (CLOUD, *EDGES, *DEVICES)}
+    for node in stores:
+        keys = KeyFile(history.network[node], history.account[node])
+        (home / "nodes" / name_of(node) / "keys.json").write_bytes(keys.to_bytes())
     for number in range(1, len(history.headers) + 1):
         _round(history, stores, number)
     for data in history.store.blobs.values():
@@ -74,6 +78,7 @@ def _round(history: History, stores: dict[int, Store], number: int) -> None:
         stores[report.sender].answer_outgoing(TASK, number, reply, "receipt")
     for node in (CLOUD, *EDGES):
         stores[node].put_offer(TASK, number, "open", signed, 1.0)
+    stores[CLOUD].append_log(signed)
     stores[CLOUD].put_settled(TASK, number, canonical.encode(header), header.manifest, summary(history, number))
 
 
