@@ -396,7 +396,8 @@ class _Judge:
                 name = f"{self.memory.place}: contributions to round {round}"
                 left_out = bool(moved) and not set(moved) & set(signed)
                 fault = "" if not moved else "omitted-update" if left_out else "reordered-update"
-                self.bench.invalid("record", name, f"their places are {found}", NOBODY, fault=fault)
+                by = f"the receipts and the root of node {edge}" if moved else NOBODY
+                self.bench.invalid("record", name, f"their places are {found}", by, fault=fault)
 
     def _signed_places(self, task: int, round: int, edge: int) -> dict[int, int]:
         """Each device's place under this edge as the round's manifest lists it; empty where it is not listed."""

@@ -30,7 +30,9 @@ def write_run(history: History, folder: Path) -> Path:
         _round(history, stores, number)
     for data in history.store.blobs.values():
         stores[CLOUD].blobs.put(data)
+    last = record.index.witness(record.head.number - 1)
     for store in stores.values():
+        store.set_witness(last)
         store.close()
     return home
 
