@@ -277,6 +277,11 @@ class World:
         summed: Summed | None = None
         if policy.rule.name == "mean":
             summed = settling.edge_sums(draft.rows, settling.declared_weights(draft.rows), policy.parameters)
+        if summed is not None and policy.arrangement == "two-level":
+            total = sum(settling.declared_weights(draft.rows).values())
+            summed = msgspec.structs.replace(
+                summed, weight=total
+            )  # a node that stands twice is weighed once in the report
         if not draft.changed:
             return Reported(listed.report, message.leaf, tuple(draft.rows), summed, listed.sums, listed.content_key)
         sealed, key, wrapped, aggregate, weights = b"", b"", message.wrapped, ZERO32, ZERO32
@@ -296,7 +301,7 @@ class World:
         body = encode_edge_body(EdgeBody(tuple(row.frame for row in draft.rows), marks, sealed, sums, children))
         report = msgspec.structs.replace(
             message, leaf=leaf, root_signature=keys.sign_edge_root(self.domain, self.keys[draft.edge].account, leaf),
-            weight_total=sum(row.leaf.weight for row in draft.rows if not row.refused), wrapped=wrapped,
+            weight_total=sum(settling.declared_weights(draft.rows).values()), wrapped=wrapped,
             body_digest=self.put(body), body_bytes=len(body),
         )  # fmt: skip
         signed = keys.sign_message(self.domain.context, self.keys[draft.edge].network, report).stored()

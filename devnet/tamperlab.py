@@ -20,7 +20,7 @@ import msgspec
 from devnet.insider import Draft, World
 from ledger.audit.evidence import read, unreadable
 from ledger.audit.report import Finding, Report, summarise
-from ledger.events import KeyRotated
+from ledger.events import KeyRotated, entry_from_log
 from middleware.errors import ConfigurationError, PeerFault
 from middleware.protocol import settlement as settling
 from middleware.protocol.settlement import Opening, Reported, Settlement
@@ -252,7 +252,10 @@ def skipped_round(world: World) -> Done:
     if world.rounds() < 2:
         raise ConfigurationError("the tamper lab needs a run of at least two rounds to skip one")
     round = middle(world)
-    del world.entries[world.place_of(round)]
+    at = world.place_of(round)
+    entry = world.entries[at]
+    topics = (hashlib.sha256(b"something else").digest(),)
+    world.entries[at] = entry_from_log(entry.position, entry.address, topics, b"")
     return Done(f"the record goes from round {round - 1} to round {round + 1}", f"round {round + 1}, header")
 
 
@@ -370,6 +373,16 @@ def judge(fault: Fault, done: Done, report: Report) -> Shown:
     return Shown(
         fault.name, fault.title, done.what, report.verdict, first.check, first.place, first.fault, first.line(), caught
     )
+
+
+def table(shown: Sequence[Shown]) -> str:
+    """The lab's table in Markdown."""
+    lines = ["| fault | what was done | verdict | named | where | caught |", "| --- | --- | --- | --- | --- | --- |"]
+    for one in shown:
+        named = f"`{one.named}`" if one.named else ""
+        cells = (one.title, one.done, one.verdict.value, named, one.subject, "yes" if one.caught else "**no**")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def _about(finding: Finding, done: Done) -> bool:
