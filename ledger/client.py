@@ -3,8 +3,8 @@
 Reading: one request asks for the head and for the block that the reader's cursor names. If that block is still there,
 the logs after it follow, with the blocks and receipts that tell their time, sender and gas. If it is gone, the chain
 was reorganised, and the newest block that this client remembers and the chain still has says how far to rewind. A chain
-that changes between two requests of one reading is read again; one that changes after the last is found out by the next
-cursor.
+that changes between two requests of one reading is read again, and so is one whose address is shared by servers that lag
+behind each other; a change after the last request is found out by the next cursor.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import msgspec
 
 from ledger.calls import calldata
 from ledger.events import entry_from_log
-from ledger.rpc import BATCH, RECEIPT_SECONDS, Rpc, head_of, hexed, unhexed
+from ledger.rpc import BATCH, RECEIPT_SECONDS, Rpc, head_of, hexed, no_funds, unhexed
 from middleware import ports
 from middleware.errors import ConfigurationError, LedgerRefused, Unavailable
-from middleware.ports import Batch, Call, Cursor, Entry, Fees, Head, Outcome, Position, SignedTransaction, Signer
+from middleware.ports import Batch, Call, Cursor, Entry, Fees, Head, Outcome, Position, SignedTransaction, Signer, Spent
 from middleware.trust.keys import checksum_address, parse_address
 
 LOG_BLOCKS: Final = 5_000  # blocks in one eth_getLogs; servers commonly refuse more than 10,000
@@ -123,38 +123,42 @@ class EvmLedger(ports.Ledger):
 
     async def entries(self, cursor: Cursor | None) -> Batch:
         """As `ports.Ledger.entries`. Raises ConfigurationError for another chain than the address book's."""
-        if not self._recognised:
-            await self._recognise()
-        for _ in range(READINGS):
+        await self._recognise()
+        for attempt in range(1, READINGS + 1):
             try:
-                return await self._read(cursor)
+                return await self._read(cursor, may_be_behind=attempt < READINGS)
             except _Moved:
                 continue
         raise Unavailable(f"the chain at {self.book.rpc} changes faster than it can be read")
 
-    async def _read(self, cursor: Cursor | None) -> Batch:
+    async def _read(self, cursor: Cursor | None, may_be_behind: bool) -> Batch:
         queries: list[tuple[str, list[Any]]] = [("eth_getBlockByNumber", ["latest", False])]
         if cursor is not None:
             queries.append(("eth_getBlockByNumber", [hex(cursor.block), False]))
         latest, *known = await self.rpc.ask_all(queries)
         head, last, rewind_to = head_of(latest), cursor, None
         if cursor is not None and (known[0] is None or unhexed(known[0]["hash"]) != cursor.hash):
+            if head.number < cursor.block and may_be_behind:
+                raise _Moved  # a chain that became shorter, or a server that is behind: another may know
             last = await self._last_common(cursor)
             rewind_to = last.block if last is not None else self.book.deploy_block - 1
-        entries = await self._entries_between(self.book.deploy_block if last is None else last.block + 1, head)
+        entries = await self._entries_between(last, head)
         for entry in entries:
             last = self._remember(last, Cursor(entry.position.block, entry.position.block_hash))
         self._remember(last, Cursor(head.number, head.hash))
         return Batch(tuple(entries), head, rewind_to)
 
     async def _recognise(self) -> None:
-        """Once: is this the chain of the address book?"""
+        """Once, before anything is believed or signed: is this the chain of the address book?"""
+        if self._recognised:
+            return
         chain_id, code = await self.rpc.ask_all(
             [("eth_chainId", []), ("eth_getCode", [hexed(self.book.ledger), "latest"])]
         )
         if int(chain_id, 16) != self.book.chain_id:
             raise ConfigurationError(
-                f"the chain at {self.book.rpc} has id {int(chain_id, 16)}, the address book says {self.book.chain_id}"
+                f"the chain at {self.book.rpc} has id {int(chain_id, 16)}, the address book says {self.book.chain_id}:"
+                " give the address of the right chain, or the address book that was written for this one"
             )
         if code == "0x":
             raise Unavailable(f"the chain at {self.book.rpc} has no contracts: deploy them, or wait until it caught up")
@@ -183,12 +187,29 @@ class EvmLedger(ports.Ledger):
                 self._parents.popitem(last=False)
         return block
 
-    async def _entries_between(self, begin: int, head: Head) -> list[Entry]:
+    async def _entries_between(self, last: Cursor | None, head: Head) -> list[Entry]:
+        """The entries after `last` up to `head`. Each request for logs asks for both blocks as well: servers that share an
+        address may be on other branches, and one that is behind leaves logs out without a word. Raises _Moved."""
+        if last is not None and last.hash == head.hash:
+            return []
+        if last is not None and last.block >= head.number:
+            raise _Moved
+        ends = [Cursor(head.number, head.hash), *([last] if last is not None else [])]
         logs: list[dict[str, Any]] = []
+        begin = self.book.deploy_block if last is None else last.block + 1
         for first in range(begin, head.number + 1, LOG_BLOCKS):
-            last = min(first + LOG_BLOCKS - 1, head.number)
-            scope = {"fromBlock": hex(first), "toBlock": hex(last), "address": self._addresses}
-            logs += await self.rpc.ask("eth_getLogs", scope)
+            scope = {
+                "fromBlock": hex(first),
+                "toBlock": hex(min(first + LOG_BLOCKS - 1, head.number)),
+                "address": self._addresses,
+            }
+            found, *blocks = await self.rpc.ask_all(
+                [("eth_getLogs", [scope])] + [("eth_getBlockByNumber", [hex(end.block), False]) for end in ends]
+            )
+            for end, block in zip(ends, blocks, strict=True):
+                if block is None or unhexed(block["hash"]) != end.hash:
+                    raise _Moved
+            logs += found
         return await self._entries(logs, head) if logs else []
 
     async def _entries(self, logs: list[dict[str, Any]], head: Head) -> list[Entry]:
@@ -214,23 +235,32 @@ class EvmLedger(ports.Ledger):
 
     # ---------------------------------------------------------------------------------------------------------- writing
 
-    async def simulate(self, call: Call, sender: bytes) -> None:
+    async def simulate(self, call: Call, sender: bytes, nonce: int = 0) -> None:
+        await self._recognise()
         request = {
             "from": hexed(sender),
             "to": hexed(self.book.address(call.contract)),
             "data": hexed(calldata(call)),
         }
-        await self.rpc.ask("eth_call", request, "latest")
+        await self.rpc.call(request, sender, nonce)
 
     async def nonce(self, address: bytes) -> int:
+        await self._recognise()
         return await self.rpc.nonce(address)
 
     async def fees(self) -> Fees:
         return await self.rpc.fees()
 
     async def sign(self, call: Call, key: Signer, nonce: int, fees: Fees) -> SignedTransaction:
+        await self._recognise()
         to = self.book.address(call.contract)
         return await self.rpc.sign(key, self.book.chain_id, to, calldata(call), nonce, fees)
+
+    async def cancel(self, key: Signer, nonce: int, fees: Fees) -> SignedTransaction:
+        return await self.rpc.sign(key, self.book.chain_id, key.address, b"", nonce, fees)
+
+    async def spent(self, address: bytes, nonce: int, since: int) -> Spent | None:
+        return await self.rpc.spent(address, nonce, since)
 
     async def send_raw(self, raw: bytes) -> None:
         await self.rpc.send_raw(raw)
@@ -258,6 +288,8 @@ class EvmLedger(ports.Ledger):
                 await self.rpc.send_raw(signed.raw)
                 return signed.hash
             except LedgerRefused as refused:
+                if refused.name == "InsufficientFunds":
+                    raise no_funds(key.address, self.book.chain_id, self.book.rpc) from refused
                 if refused.name not in ("NonceTooLow", "Underpriced") or attempt == SENDINGS:
                     raise
                 attempt += 1

@@ -14,9 +14,9 @@ from eth_hash.auto import keccak
 from ledger.artifacts import load
 from ledger.calls import GrantRole, Mint, abi_type, calldata, encode_arguments
 from ledger.client import AddressBook
-from ledger.rpc import Rpc, hexed, unhexed
+from ledger.rpc import Rpc, hexed, no_funds, unhexed
 from middleware.errors import LedgerRefused
-from middleware.ports import Call, Signer
+from middleware.ports import Call, SignedTransaction, Signer
 
 REGISTRAR: Final = 1  # Roles.sol
 PUBLISHER: Final = 2
@@ -63,7 +63,7 @@ async def transfer(rpc: str, key: Signer, to: bytes, wei: int) -> None:
     async with Rpc(rpc) as chain:
         chain_id, nonce = int(await chain.ask("eth_chainId"), 16), await chain.nonce(key.address, "pending")
         signed = await chain.sign(key, chain_id, to, b"", nonce, await chain.fees(), wei)
-        await chain.send_raw(signed.raw)
+        await _send(chain, key, chain_id, signed)
         _require_ok(await chain.wait(signed.hash))
 
 
@@ -91,9 +91,18 @@ async def _send_all(
     hashes = []
     for offset, (to, data) in enumerate(requests):
         signed = await chain.sign(key, chain_id, to, data, nonce + offset, fees)
-        await chain.send_raw(signed.raw)
+        await _send(chain, key, chain_id, signed)
         hashes.append(signed.hash)
     return [_require_ok(await chain.wait(transaction)) for transaction in hashes]
+
+
+async def _send(chain: Rpc, key: Signer, chain_id: int, signed: SignedTransaction) -> None:
+    try:
+        await chain.send_raw(signed.raw)
+    except LedgerRefused as refused:
+        if refused.name != "InsufficientFunds":
+            raise
+        raise no_funds(key.address, chain_id, chain.url) from refused
 
 
 def _require_ok(receipt: dict[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,12 @@
 """What the entries add up to: who takes part, which tasks there are, which rounds were anchored, what was paid.
 
 The one fold over the ledger. Daemons, the command line and the auditor read the same `Index`, so they cannot disagree
-on what the record means. Nodes are kept as histories, so the roster at an old block costs one search a node. A
-reorganisation is rare: the entries that remain are folded again from the start.
+on what the record means. Nodes are kept as histories, so the roster at an old block costs one search a node.
+
+Entries carry the hashes of their blocks, and a block's hash fixes everything before it. So two records agree up to their
+newest common block, and a reorganisation is undone there: what remains is folded again from the start, which is rare
+enough, and what replaces it is folded on top. Whoever must not act on what may still be taken back (payments) reads
+`final(depth)`: the same fold over the blocks that are at least that deep.
 """
 
 from __future__ import annotations
@@ -61,6 +65,7 @@ class Index:
     def __init__(self) -> None:
         self.head: Head | None = None
         self._cursor: Cursor | None = None
+        self._finals: dict[int, Index] = {}  # by depth, each read from this one
         self._clear()
 
     def _clear(self) -> None:
@@ -115,6 +120,11 @@ class Index:
                 found.append((block, node.net_key))
         return found
 
+    def roster_block(self, lag: int) -> int:
+        """A block whose roster is the present one: `lag` blocks below the head, or the last in which a node changed if that is
+        newer. Readers that are a few blocks behind know it too."""
+        return max(self._changes[-1] if self._changes else 0, self.head_block - lag)
+
     def witness(self, block: int) -> Seen:
         """The newest block at or before `block` that holds an entry; zeros if there is none."""
         place = bisect_right(self.entries, block, key=lambda entry: entry.position.block)
@@ -126,6 +136,36 @@ class Index:
     def holds(self, seen: Seen) -> bool:
         """Whether the record has an entry in this very block."""
         return self.witness(seen.block) == seen
+
+    def final(self, depth: int) -> Index:
+        """What the blocks say that have `depth` others above them: this index itself at depth 0.
+
+        It only grows, unless the chain took back more than `depth` blocks: what was final and is still there stays so
+        while the chain is shorter than it was. Its head is the newest block that has an entry
+        and is deep enough, since others change nothing. Not to be extended by anybody else.
+        """
+        if depth <= 0:
+            return self
+        deep = bisect_right(self.entries, self.head_block - depth, key=lambda entry: entry.position.block)
+        known = self._finals.setdefault(depth, Index())
+        common = known.common(self)
+        if common < len(known.entries):
+            known._keep(common)
+        known._fold(self.entries[len(known.entries) : deep])
+        known._end_at_last_entry()
+        return known
+
+    def common(self, other: Index) -> int:
+        """How many of the entries here are also there, from the first one on. Both are in order and name their blocks by
+        hash, so halving finds it."""
+        low, high = 0, min(len(self.entries), len(other.entries))
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self.entries[middle - 1].position == other.entries[middle - 1].position:
+                low = middle
+            else:
+                high = middle - 1
+        return low
 
     # ---------------------------------------------------------------------------------------------------------- folding
 
@@ -140,21 +180,30 @@ class Index:
         """Forget everything after `block`; says whether that was anything but the head."""
         if self.head is None or block >= self.head.number:
             return False
-        before = self.entries
-        kept = [entry for entry in before if entry.position.block <= block]
-        if len(kept) < len(before):
+        before = len(self.entries)
+        self._keep(bisect_right(self.entries, block, key=lambda entry: entry.position.block))
+        self._end_at_last_entry()
+        return len(self.entries) < before
+
+    def _keep(self, count: int) -> None:
+        """Undo all but the first `count` entries."""
+        if count < len(self.entries):
+            kept = self.entries[:count]
             self._clear()
             self._fold(kept)
-        last = kept[-1].position if kept else None
+
+    def _end_at_last_entry(self) -> None:
+        last = self.entries[-1].position if self.entries else None
         self.head = Head(last.block, last.block_hash, last.time) if last else None
         self._cursor = Cursor(last.block, last.block_hash) if last else None
-        return len(kept) < len(before)
 
     def _fold(self, entries: Iterable[Entry]) -> None:
         for entry in entries:
             last, at = (self.entries[-1].position if self.entries else None), entry.position
             if last is not None and (at.block, at.log_index) <= (last.block, last.log_index):
                 raise OurFault(f"entry {at.log_index} of block {at.block} does not follow what was folded: read again")
+            if last is not None and at.block == last.block and at.block_hash != last.block_hash:
+                raise OurFault(f"two blocks have number {at.block}: the record mixes branches, read again")
             self._take(entry.event, at)
             self.entries.append(entry)
 

@@ -17,7 +17,20 @@ from ledger import events
 from ledger.calls import AnyCall, calldata, decode_call, encode_call
 from ledger.spec import Specification
 from middleware.errors import ConfigurationError, LedgerRefused, Unavailable
-from middleware.ports import Batch, Call, Cursor, Entry, Event, Fees, Head, Outcome, Position, SignedTransaction, Signer
+from middleware.ports import (
+    Batch,
+    Call,
+    Cursor,
+    Entry,
+    Event,
+    Fees,
+    Head,
+    Outcome,
+    Position,
+    SignedTransaction,
+    Signer,
+    Spent,
+)
 
 GENESIS_TIME: Final = 1_700_000_000  # seconds
 BASE_GAS: Final = (
@@ -33,7 +46,7 @@ class Transaction(msgspec.Struct, frozen=True, array_like=True):
     nonce: int
     most: int
     tip: int
-    call: bytes
+    call: bytes  # empty for one without effect
 
 
 class Block(msgspec.Struct, frozen=True):
@@ -81,8 +94,10 @@ class MemoryLedger:
         self._require_reachable()
         return self.blocks[-1].head
 
-    async def simulate(self, call: Call, sender: bytes) -> None:
+    async def simulate(self, call: Call, sender: bytes, nonce: int = 0) -> None:
         self._require_reachable()
+        if self._nonces.get(sender, 0) < nonce:
+            raise Unavailable(f"transactions before number {nonce} of the account wait for a block: look again")
         self.specification.copy().apply(_known(call), sender, self._next_time(), len(self.blocks))
 
     async def nonce(self, address: bytes) -> int:
@@ -97,6 +112,19 @@ class MemoryLedger:
         await self.simulate(call, key.address)
         raw = msgspec.json.encode(Transaction(key.address, nonce, fees.most, fees.tip, encode_call(_known(call))))
         return SignedTransaction(raw, sha256(raw).digest(), nonce, _gas(_known(call)))
+
+    async def cancel(self, key: Signer, nonce: int, fees: Fees) -> SignedTransaction:
+        self._require_reachable()
+        raw = msgspec.json.encode(Transaction(key.address, nonce, fees.most, fees.tip, b""))
+        return SignedTransaction(raw, sha256(raw).digest(), nonce, BASE_GAS)
+
+    async def spent(self, address: bytes, nonce: int, since: int) -> Spent | None:
+        self._require_reachable()
+        for block in self.blocks[max(since, 0) :]:
+            transaction = None if block.raw is None else _decode(block.raw)
+            if transaction is not None and (transaction.sender, transaction.nonce) == (address, nonce):
+                return Spent(sha256(block.raw or b"").digest(), block.head.number)
+        return None
 
     async def send_raw(self, raw: bytes) -> None:
         self._require_reachable()
@@ -161,8 +189,10 @@ class MemoryLedger:
 
     def _execute(self, raw: bytes, head: Head) -> Outcome:
         transaction, name = _decode(raw), sha256(raw).digest()
-        call = decode_call(transaction.call)
         self._nonces[transaction.sender] = transaction.nonce + 1
+        if not transaction.call:
+            return self._outcomes.setdefault(name, Outcome(name, head.number, head.hash, BASE_GAS, True))
+        call = decode_call(transaction.call)
         happened: list[Event] = []
         ok = True
         try:

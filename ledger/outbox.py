@@ -7,8 +7,13 @@ One outbox is the only writer of its key, so it alone hands out nonces. Each int
 and every state is on disk before the next effect on the chain. A crash therefore repeats at most an effect that may
 be repeated: sending the same bytes again. An attempt that stays out of blocks is replaced under the same nonce for a
 higher fee, so no two attempts of an intent can both be mined. What a reorganisation takes back is sent again; the nonce
-shows it, even for what counted as final. An intent whose nonce is gone, to a transaction that failed or that is not
-ours, starts anew.
+shows it, even for what counted as final.
+
+Signed bytes stay good for as long as their nonce is free, so an intent gets a second nonce only once the first one is
+known to be gone, `finality_blocks` deep, to a transaction that failed or that is not ours: the block that holds that
+transaction proves it. A missing receipt proves nothing, since servers that share a name lag behind each other. For the
+same reason a refusal counts only from a server that shows everything that was sent before. A nonce that a
+reorganisation left empty below ours is filled with a transaction without effect, never with an intent that has bytes.
 
 The contracts make the rest safe: the head's header is accepted again without effect, and a key registers once.
 """
@@ -27,10 +32,13 @@ import msgspec
 from ledger.calls import AnyCall, call_id, decode_call, encode_call
 from middleware.errors import LedgerRefused, Unavailable
 from middleware.ports import Fees, Head, Ledger, Outcome, SignedTransaction
-from middleware.trust.keys import AccountKey
+from middleware.trust.keys import AccountKey, checksum_address
 
 IN_FLIGHT: Final = 4  # transactions handed in at once, ahead of their receipts
 PATIENCE_BLOCKS: Final = 3  # blocks that pass an attempt by before the next one pays more
+MOST_RAISE: Final = 10  # times what the chain asks for: more than that is not why an attempt waits
+FILLINGS: Final = 64  # raises by an eighth until a transaction without effect outbids whatever stands in its place
+REWOUND_BLOCKS: Final = 64  # that a chain may have become shorter since an attempt was signed
 MOST_REVERTS: Final = 3  # times that a call which would succeed may fail in its block before it is given up
 WEATHER: Final = ("NonceTooLow", "Underpriced", "InsufficientFunds")  # refused by the chain's node, not by a contract
 
@@ -143,9 +151,10 @@ class Outbox:
             await self._look(nonce, head)
             if self._count(State.SIGNED, State.SENT):
                 nonce = await self.ledger.nonce(self.key.address)
-                self._close_gap(nonce)
+                await self._close_gap(nonce)
             for item in self._items(State.SIGNED, State.SENT):
-                await self._hand_in(item, head)
+                if item.nonce >= nonce:
+                    await self._hand_in(item, head)
             await self._advance(nonce, head)
             return self._states() != before
 
@@ -156,15 +165,24 @@ class Outbox:
         )
 
     async def _look(self, nonce: int, head: Head) -> None:
-        """What became of everything handed in. The nonce was read first: below it, ours have receipts."""
+        """What became of everything handed in. The nonce was read first: below it, somebody's are in blocks."""
         for item in self._items(State.SIGNED, State.SENT, State.MINED):
             if await self._settle(item, head):
                 continue
-            if item.nonce >= nonce:
-                if item.state is State.MINED:
-                    self._set(item.number, State.SENT)
-            elif await self.ledger.nonce(self.key.address) > item.nonce and not await self._settle(item, head):
-                self._begin_anew(item, reverted=False)
+            if item.nonce < nonce:
+                await self._trace(item, head)
+            elif item.state is State.MINED:
+                self._set(item.number, State.SENT)
+
+    async def _trace(self, item: Item, head: Head) -> None:
+        """Its nonce is used and no receipt says by what: a receipt that lags will come, a stranger's nonce will not."""
+        attempts = self._attempts(item.number)
+        since = min(attempt.head for attempt in attempts) - self.finality_blocks - REWOUND_BLOCKS
+        spent = await self.ledger.spent(self.key.address, item.nonce, since)
+        if spent is None or any(attempt.hash == spent.transaction for attempt in attempts):
+            return
+        if self._is_deep(spent.block, head):
+            self._begin_anew(item, reverted=False)
 
     async def _settle(self, item: Item, head: Head) -> bool:
         """Record the receipt of one of the item's attempts; False when there is none."""
@@ -176,14 +194,20 @@ class Outbox:
         return False
 
     def _record(self, item: Item, outcome: Outcome, head: Head) -> None:
+        deep = self._is_deep(outcome.block, head)
         if not outcome.ok:
-            self._begin_anew(item, reverted=True)
+            if deep:
+                self._begin_anew(item, reverted=True)
+            else:
+                self._set(item.number, State.SENT)  # another branch may still let it succeed
             return
-        deep = max(head.number, outcome.block) >= outcome.block + self.finality_blocks
         self.connection.execute(
             "UPDATE outbox SET state = ?, block = ?, gas = ? WHERE number = ?",
             (State.FINAL if deep else State.MINED, outcome.block, outcome.gas_used, item.number),
         )
+
+    def _is_deep(self, block: int, head: Head) -> bool:
+        return max(head.number, block) >= block + self.finality_blocks
 
     def _begin_anew(self, item: Item, reverted: bool) -> None:
         """Its nonce is gone: the intent is planned again, and simulated again when its turn comes."""
@@ -201,26 +225,46 @@ class Outbox:
                 ),
             )
 
-    def _close_gap(self, nonce: int) -> None:
-        """Nothing of ours fills the chain's next nonce, so what stands behind it could wait for ever."""
+    async def _close_gap(self, nonce: int) -> None:
+        """Fill the nonces below our first one that nothing of ours fills: what stands behind them could wait for ever."""
         waiting = self._items(State.SIGNED, State.SENT)
-        if waiting and waiting[0].nonce > nonce and not self._has_nonce(nonce):
-            for item in waiting:
-                self._begin_anew(item, reverted=False)
+        for missing in range(nonce, waiting[0].nonce if waiting else nonce):
+            if not self._has_nonce(missing):
+                await self._fill(missing, await self.ledger.fees())
+
+    async def _fill(self, nonce: int, fees: Fees) -> None:
+        """Use up a nonce without any effect. One that turns out to be used is as good; nothing need be remembered."""
+        for _ in range(FILLINGS):
+            signed = await self.ledger.cancel(self.key, nonce, fees)
+            try:
+                await self.ledger.send_raw(signed.raw)
+            except LedgerRefused as refused:
+                if refused.name == "NonceTooLow":
+                    return
+                if refused.name != "Underpriced":
+                    raise self._weather(refused) from refused
+                fees = _raised(fees, fees)
+            else:
+                return
+        raise Unavailable(f"what stands at nonce {nonce} pays too much to be replaced: wait until it is in a block")
 
     async def _hand_in(self, item: Item, head: Head) -> None:
         """Send the newest attempt (again); replace it when blocks passed it by."""
-        attempt = self._attempts(item.number)[0]
-        if item.state is State.SENT and head.number >= attempt.head + PATIENCE_BLOCKS:
-            attempt = await self._bump(item, attempt, head)
+        newest = self._attempts(item.number)[0]
+        passed_by = item.state is State.SENT and head.number >= newest.head + PATIENCE_BLOCKS
+        attempt = await self._bump(item, newest, head, MOST_RAISE) if passed_by else newest
+        if attempt is None:
+            return
         try:
             await self.ledger.send_raw(attempt.raw)
         except LedgerRefused as refused:
             if refused.name == "NonceTooLow":
                 return  # it, or an attempt before it, is in a block: the receipt will tell
             if refused.name != "Underpriced":
-                raise _weather(refused) from refused
+                raise self._weather(refused) from refused
             attempt = await self._bump(item, attempt, head)
+            if attempt is None:
+                return
             await self._send_bumped(attempt)
         self._set(item.number, State.SENT)
         await self._settle(item, head)
@@ -230,18 +274,36 @@ class Outbox:
             await self.ledger.send_raw(attempt.raw)
         except LedgerRefused as refused:
             if refused.name != "NonceTooLow":
-                raise _weather(refused) from refused
+                raise self._weather(refused) from refused
 
-    async def _bump(self, item: Item, attempt: Attempt, head: Head) -> Attempt:
-        """A new attempt, on disk, under the same nonce for an eighth more; the old one if the call would fail now."""
+    async def _bump(self, item: Item, attempt: Attempt, head: Head, most_raise: int = 0) -> Attempt | None:
+        """A new attempt, on disk, under the same nonce for an eighth more; the old one if that is `most_raise` times what
+        the chain asks for, or if the call would fail now. One that stands first and would fail makes way: then None.
+        """
         now = await self.ledger.fees()
-        fees = Fees(max(now.most, attempt.fees.most * 9 // 8 + 1), max(now.tip, attempt.fees.tip * 9 // 8 + 1))
+        fees = _raised(now, attempt.fees)
+        if most_raise and fees.most > most_raise * now.most:
+            return attempt
         try:
             signed = await self.ledger.sign(decode_call(item.call), self.key, item.nonce, fees)
         except LedgerRefused:
+            if await self._refusal(item.call, item.nonce) is not None:
+                await self._fill(item.nonce, fees)
+                return None
             return attempt
         self._add_attempt(item.number, signed, fees, head)
         return Attempt(signed.hash, signed.raw, fees, head.number)
+
+    async def _refusal(self, call: bytes, nonce: int) -> LedgerRefused | None:
+        """The contracts' refusal of `call` in a state that has everything of ours before `nonce`; None if there is none, or
+        no such state yet."""
+        try:
+            await self.ledger.simulate(decode_call(call), self.key.address, nonce)
+        except LedgerRefused as refused:
+            return refused
+        except Unavailable:
+            return None
+        return None
 
     async def _advance(self, nonce: int, head: Head) -> None:
         """Sign and hand in the next intents, in order, as long as few are on their way."""
@@ -259,7 +321,12 @@ class Outbox:
             except LedgerRefused as refused:
                 if self._count(State.SIGNED, State.SENT):
                     return  # what is on its way may be what this call waits for: only then is a refusal one
-                self._refuse(number, refused)
+                if refused.name in WEATHER:
+                    raise self._weather(refused) from refused
+                final = await self._refusal(call, following)
+                if final is None:
+                    return
+                self._refuse(number, final)
                 continue
             with self._transaction():
                 self._add_attempt(number, signed, fees, head)
@@ -270,11 +337,15 @@ class Outbox:
             nonce = following + 1
 
     def _refuse(self, number: int, refused: LedgerRefused) -> None:
-        if refused.name in WEATHER:
-            raise _weather(refused) from refused
         self.connection.execute(
             "UPDATE outbox SET state = 'REFUSED', reason = ? WHERE number = ?", (str(refused), number)
         )
+
+    def _weather(self, refused: LedgerRefused) -> Unavailable:
+        if refused.name == "InsufficientFunds":
+            account = checksum_address(self.key.address)
+            return Unavailable(f"account {account} cannot pay for gas: send it some of the chain's currency")
+        return Unavailable(f"the chain's node does not take the transaction now: {refused}")
 
     # ------------------------------------------------------------------------------------------------------------ rows
 
@@ -328,7 +399,6 @@ class Outbox:
         return int(self.connection.execute("SELECT COALESCE(MAX(nonce) + 1, 0) FROM outbox").fetchone()[0])
 
 
-def _weather(refused: LedgerRefused) -> Unavailable:
-    if refused.name == "InsufficientFunds":
-        return Unavailable("the account cannot pay for gas: send it some of the chain's currency")
-    return Unavailable(f"the chain's node does not take the transaction now: {refused}")
+def _raised(now: Fees, before: Fees) -> Fees:
+    """What replaces a transaction: an eighth more of both, above the tenth that geth and Besu ask for, and what is asked now."""
+    return Fees(max(now.most, before.most * 9 // 8 + 1), max(now.tip, before.tip * 9 // 8 + 1))

@@ -2,8 +2,8 @@
 
 Requests that do not wait for each other travel as one batch. A node that does not answer is the weather
 (`Unavailable`); a node that answers "reverted" speaks for the contracts, and its data is decoded by their ABIs into
-`LedgerRefused`. Sources: the execution-apis specification; EIP-1559 (fees); Solidity ABI, "Error", "Panic" and custom
-errors.
+`LedgerRefused`. Sources: the execution-apis specification; EIP-1559 (fees) and EIP-155 (transactions where blocks have no
+base fee); Solidity ABI, "Error", "Panic" and custom errors.
 """
 
 from __future__ import annotations
@@ -24,14 +24,34 @@ from ledger.artifacts import NAMES, load
 from ledger.calls import abi_type
 from ledger.events import plain_value
 from middleware.errors import DrystoneError, LedgerRefused, Unavailable
-from middleware.ports import Fees, Head, SignedTransaction, Signer
+from middleware.ports import Fees, Head, SignedTransaction, Signer, Spent
+from middleware.trust.keys import checksum_address
 
 REQUEST_SECONDS: Final = 20.0
 RECEIPT_SECONDS: Final = 60.0
 BATCH: Final = 100  # calls in one HTTP request; servers commonly refuse more
+FULL_BLOCKS: Final = 16  # blocks with all their transactions in one HTTP request
+SEARCHED_BLOCKS: Final = 4_096  # looked through for a transaction that used a nonce of ours
 FEE_ROOM: Final = 2  # the base fee may double (six full blocks, EIP-1559) before a transaction is priced out
+FLAT_FEE_ROOM: Final = (5, 4)  # what is paid of the suggested price where blocks have no base fee: it may have risen
 GAS_ROOM: Final = (6, 5)  # the limit is the estimate and a fifth: storage may have changed when the call is mined
 _BUILT_IN: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (("Error", ("string",)), ("Panic", ("uint256",)))
+
+# What transaction pools say, in small letters: geth and its kin, anvil, Besu, Nethermind.
+_POOL_REFUSALS: Final[tuple[tuple[str, str], ...]] = (
+    ("nonce too low", "NonceTooLow"),
+    ("nonce is too low", "NonceTooLow"),
+    ("nonce is below", "NonceTooLow"),
+    ("oldnonce", "NonceTooLow"),
+    ("underpriced", "Underpriced"),
+    ("gas price too low", "Underpriced"),
+    ("gas price below", "Underpriced"),
+    ("feetoolow", "Underpriced"),
+    ("insufficient funds", "InsufficientFunds"),
+    ("upfront cost exceeds", "InsufficientFunds"),
+    ("insufficientfunds", "InsufficientFunds"),
+)
+_POOL_KNOWS: Final = ("already known", "already imported", "known transaction", "alreadyknown")
 
 Query: TypeAlias = tuple[str, list[Any]]  # method and parameters
 
@@ -53,6 +73,7 @@ class Rpc:
         self.cpu_seconds = 0.0  # spent on encoding, decoding and signing
         self.waiting_seconds = 0.0  # spent waiting for answers
         self._session: aiohttp.ClientSession | None = None
+        self._base_fee = True  # whether the chain's blocks have one, as last seen
 
     async def __aenter__(self) -> Self:
         return self
@@ -131,24 +152,73 @@ class Rpc:
         """How many transactions of an account are in blocks, or ("pending") known to the node."""
         return int(await self.ask("eth_getTransactionCount", hexed(address), block), 16)
 
+    async def call(self, request: dict[str, str], sender: bytes, nonce: int) -> None:
+        """As `ports.Ledger.simulate`. Both questions travel in one request, so that one node answers both."""
+        count, outcome = await self._exchange(
+            [("eth_getTransactionCount", [hexed(sender), "latest"]), ("eth_call", [request, "latest"])]
+        )
+        if isinstance(count, Failure):
+            raise refusal(count)
+        if int(count, 16) < nonce:
+            raise Unavailable(
+                f"the chain at {self.url} does not show transaction {nonce - 1} of the account yet: look again"
+            )
+        if isinstance(outcome, Failure):
+            raise refusal(outcome)
+
+    async def spent(self, address: bytes, nonce: int, since: int) -> Spent | None:
+        """As `ports.Ledger.spent`: from the newest block back, since a nonce of ours was used lately or not at all."""
+        head, sender = (await self.head()).number, hexed(address)
+        first = max(since, head - SEARCHED_BLOCKS, 0)
+        for last in range(head, first - 1, -FULL_BLOCKS):
+            numbers = range(last, max(first, last - FULL_BLOCKS + 1) - 1, -1)
+            blocks = await self.ask_all([("eth_getBlockByNumber", [hex(number), True]) for number in numbers])
+            for block in blocks:
+                for transaction in block["transactions"] if block is not None else ():
+                    if transaction["from"].lower() == sender and int(transaction["nonce"], 16) == nonce:
+                        return Spent(unhexed(transaction["hash"]), int(block["number"], 16))
+        return None
+
     async def fees(self) -> Fees:
-        block, tip = await self.ask_all([("eth_getBlockByNumber", ["latest", False]), ("eth_maxPriorityFeePerGas", [])])
+        """What gets a transaction into one of the next blocks, in the three ways in which chains say it.
+
+        Blocks with a base fee: twice that and the suggested tip; without a suggestion the tip is what eth_gasPrice asks
+        above the base fee, and nothing where even that is unknown. Blocks without one: the price of eth_gasPrice and a
+        quarter, as both numbers, and `sign` then signs as before EIP-1559.
+        """
+        block, tip, price = await self._exchange(
+            [("eth_getBlockByNumber", ["latest", False]), ("eth_maxPriorityFeePerGas", []), ("eth_gasPrice", [])]
+        )
+        if isinstance(block, Failure):
+            raise refusal(block)
+        self._base_fee = block.get("baseFeePerGas") is not None
+        if not self._base_fee:
+            if isinstance(price, Failure):
+                raise Unavailable(f"the chain at {self.url} has neither a base fee nor a gas price: {price.message}")
+            flat = int(price, 16) * FLAT_FEE_ROOM[0] // FLAT_FEE_ROOM[1]
+            return Fees(flat, flat)
         base = int(block["baseFeePerGas"], 16)
-        return Fees(base * FEE_ROOM + int(tip, 16), int(tip, 16))
+        if not isinstance(tip, Failure):
+            asked = int(tip, 16)
+        else:
+            asked = 0 if isinstance(price, Failure) else max(0, int(price, 16) - base)
+        return Fees(base * FEE_ROOM + asked, asked)
 
     async def sign(
         self, key: Signer, chain_id: int, to: bytes | None, data: bytes, nonce: int, fees: Fees, value: int = 0
     ) -> SignedTransaction:
-        """A signed EIP-1559 transaction; `to` None creates a contract. Raises LedgerRefused if it would revert now."""
+        """A signed transaction, EIP-1559 where blocks have a base fee; `to` None creates a contract. Raises LedgerRefused
+        if it would revert now."""
         request = {"from": hexed(key.address), "data": hexed(data), "value": hex(value)}
         if to is not None:
             request["to"] = hexed(to)
         estimate = int(await self.ask("eth_estimateGas", request), 16)
         gas = estimate * GAS_ROOM[0] // GAS_ROOM[1] if data else estimate
-        fields = {
-            "type": 2, "chainId": chain_id, "nonce": nonce, "to": to or b"", "value": value, "data": data, "gas": gas,
-            "maxFeePerGas": fees.most, "maxPriorityFeePerGas": fees.tip,
-        }  # fmt: skip
+        fields = {"chainId": chain_id, "nonce": nonce, "to": to or b"", "value": value, "data": data, "gas": gas}
+        if self._base_fee:
+            fields |= {"type": 2, "maxFeePerGas": fees.most, "maxPriorityFeePerGas": fees.tip}
+        else:
+            fields |= {"gasPrice": fees.most}
         account = await asyncio.to_thread(_account, key.secret)  # its first import takes long
         began = time.thread_time()
         signed = account.sign_transaction(fields)
@@ -195,14 +265,18 @@ def refusal(failure: Failure) -> DrystoneError:
     message = failure.message.lower()
     if failure.data or failure.code == 3 or "revert" in message:
         return decode_revert(failure.data, failure.message)
-    for part, name in (
-        ("nonce too low", "NonceTooLow"),
-        ("underpriced", "Underpriced"),
-        ("insufficient funds", "InsufficientFunds"),
-    ):
+    for part, name in _POOL_REFUSALS:
         if part in message:
             return LedgerRefused(name, failure.message)
     return Unavailable(f"the chain refuses {failure.method}: {failure.message} ({failure.code})")
+
+
+def no_funds(address: bytes, chain_id: int, url: str) -> Unavailable:
+    """The one thing to say of an account that cannot pay: which, where, and what helps."""
+    account = checksum_address(address)
+    return Unavailable(
+        f"account {account} cannot pay for gas on chain {chain_id} at {url}: send it some of the chain's currency"
+    )
 
 
 def decode_revert(data: bytes, message: str = "") -> LedgerRefused:
@@ -243,7 +317,7 @@ def _result(method: str, answer: dict[str, Any]) -> Any:
 def _is_known(failure: Failure) -> bool:
     """Whether the node says that it has this very transaction already."""
     message = failure.message.lower()
-    return "already known" in message or "already imported" in message
+    return any(part in message for part in _POOL_KNOWS)
 
 
 def _account(secret: bytes) -> Any:

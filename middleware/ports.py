@@ -77,6 +77,13 @@ class Outcome(msgspec.Struct, frozen=True):
     entries: tuple[Entry, ...] = ()
 
 
+class Spent(msgspec.Struct, frozen=True):
+    """The transaction that used up an account's nonce, and the block that it is in."""
+
+    transaction: bytes  # hash, 32
+    block: int
+
+
 class Fees(msgspec.Struct, frozen=True):
     """EIP-1559, in wei a unit of gas."""
 
@@ -122,8 +129,9 @@ class Ledger(Protocol):
 
     async def head(self) -> Head: ...
 
-    async def simulate(self, call: Call, sender: bytes) -> None:
-        """Nothing, if `call` would succeed now when `sender` (20) makes it. Raises LedgerRefused otherwise."""
+    async def simulate(self, call: Call, sender: bytes, nonce: int = 0) -> None:
+        """Nothing, if `call` would succeed now when `sender` (20) makes it. Raises LedgerRefused otherwise, and Unavailable
+        where not all of the sender's transactions before `nonce` are in blocks: the answer may change when they are."""
         ...
 
     async def nonce(self, address: bytes) -> int:
@@ -136,6 +144,14 @@ class Ledger(Protocol):
 
     async def sign(self, call: Call, key: Signer, nonce: int, fees: Fees) -> SignedTransaction:
         """The transaction that makes `call`; not sent. Raises LedgerRefused when the call would be refused now."""
+        ...
+
+    async def cancel(self, key: Signer, nonce: int, fees: Fees) -> SignedTransaction:
+        """A transaction without any effect, but that it uses up `nonce`; not sent."""
+        ...
+
+    async def spent(self, address: bytes, nonce: int, since: int) -> Spent | None:
+        """Which transaction used up an account's nonce, looked for in the blocks from `since` on; None if none shows it."""
         ...
 
     async def send_raw(self, raw: bytes) -> None:

@@ -65,6 +65,7 @@ from nodes.workloads import Workloads
 LOG = logging.getLogger("drystone")
 GRACE_SECONDS = 2.0  # that an edge has, beyond its devices' deadline, to report
 GRACE_SHARE = 0.25  # or this share of the round, whichever is longer
+ROSTER_LAG_BLOCKS = 8  # that an edge's view may be behind ours when the chain goes away, and the round still runs
 REGISTRATIONS = 65_536  # that this cloud pays for in its lifetime
 
 
@@ -164,14 +165,20 @@ class Cloud:
             blob = agent.blobs.get(header.model_out) or b""
             self.model = tensors.decode_model(blob, task.policy.parameters)
         await loop.run_in_executor(agent.pool, self.workloads.load, task.policy)
-        while head < task.policy.rounds and self.agent.index.tasks[task.id].open:
+        while head < task.policy.rounds and self._still_open(task):
             if not await self._ready(task):
                 continue
             await self._open_round(task, head + 1)
-            while self._head(task.id)[0] == head and agent.index.tasks[task.id].open:
+            while self._head(task.id)[0] == head and self._still_open(task):
                 await self._over_or_stopped()
             head = self._head(task.id)[0]
+        await agent.sound()
         self._end(task, head)
+
+    def _still_open(self, task: Task) -> bool:
+        """Whether the ledger still wants rounds of this task; a ledger that was rewound is not asked."""
+        known = self.agent.index.tasks.get(task.id)
+        return bool(self.agent.view.rewound) or (known is not None and known.open)
 
     async def _over_or_stopped(self) -> None:
         """Wait for the round's end, but look now and then whether the task was ended on the ledger."""
@@ -181,7 +188,11 @@ class Cloud:
             return
 
     async def _ready(self, task: Task) -> bool:
-        """A round opens once enough devices are active below active edges."""
+        """A round opens once enough devices are active below active edges, on the ledger that this cloud knows."""
+        if self.agent.view.rewound:
+            self.waiting = self.agent.view.rewound
+            await asyncio.sleep(STEP_SECONDS)
+            return False
         roster = self.agent.index.roster()
         edges = roster.children(self.agent.id)
         devices = [device for edge in edges for device in roster.children(edge.id)]
@@ -205,7 +216,7 @@ class Cloud:
                     sender=agent.id, sequence=agent.sequence(), task=task.id, round=number, policy_hash=task.policy_hash,
                     model_in=model_in, model_bytes=tensors.blob_length(policy.parameters),
                     exponent=policy.grid.exponent, deadline_seconds=policy.round_seconds, prev=prev,
-                    roster_block=agent.index.head_block, seen=agent.seen(),
+                    roster_block=max(task.block, agent.index.roster_block(ROSTER_LAG_BLOCKS)), seen=agent.seen(),
                 )
             )  # fmt: skip
             with agent.store.transaction():
@@ -382,7 +393,7 @@ class Cloud:
         """Check an edge's report against its updates; PeerFault for anything the edge must not have signed."""
         agent, message = self.agent, signed.message
         body = decode_edge_body(data, agent.limits)
-        desk = self.gathering.desk(message.leaf.task)
+        desk = self.gathering.desk(message.leaf.task, contribution=False)  # also read again before a round is shown
         desk = msgspec.structs.replace(desk, roster=agent.roster_at(self.opening.roster_block if self.opening else 0))
         judged = judge_report_body(desk, message, body)
         rows = []
@@ -471,6 +482,7 @@ class Cloud:
         if task is None or opening is None:
             return
         closed = time.time()
+        await agent.sound()
         async with self.gathering.admission:
             reports = list(self.reports.values())
         size = task.policy.parameters * 4
@@ -523,6 +535,7 @@ class Cloud:
     async def _anchor(self) -> None:
         """Deliver what the outbox holds, in order, for as long as the node lives."""
         while True:
+            await self.agent.sound()
             began = time.thread_time()
             try:
                 await self.outbox.drain()

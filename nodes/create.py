@@ -20,10 +20,15 @@ def create_node(folder: Path, config: NodeConfig) -> KeyFile:
 
 def write_keys(path: Path, keys: KeyFile) -> None:
     """A new key file, readable by its owner only."""
+    write_secret(path, keys.to_bytes())
+
+
+def write_secret(path: Path, data: bytes) -> None:
+    """A new file, mode 0600. Raises ConfigurationError where there is one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as error:
         raise ConfigurationError(f"{path} exists: a key is never overwritten; choose another name") from error
     with os.fdopen(handle, "wb") as file:
-        file.write(keys.to_bytes())
+        file.write(data)

@@ -71,7 +71,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         session = await stack.enter_async_context(
             aiohttp.ClientSession(connector=connector, read_bufsize=READ_BUFFER_BYTES, auto_decompress=False)
         )
-        view = ChainView(ledger, config.ledger_poll_seconds)
+        view = ChainView(ledger, config.ledger_poll_seconds, config.finality_blocks)
         context = Context(book.chain_id, book.ledger)
         agent = Agent(settings, keys.network, keys.account, book.registry, view, store, session, context)
         stack.callback(agent.pool.shutdown, wait=False, cancel_futures=True)

@@ -30,6 +30,7 @@ from middleware.types import Policy
 from middleware.wire import canonical, tensors
 from middleware.wire.message import Offer, Poll, ReceiptReply, Signed, Update, decode_stored, encode_metrics
 from nodes.agent import STEP_SECONDS, Agent, random_bytes
+from nodes.chain import ChainView
 from nodes.http import Handler
 from nodes.workloads import Workloads
 
@@ -57,8 +58,8 @@ class Device:
         """Ask, train, deliver, for as long as the node lives."""
         place = (0, 0)
         while True:
-            poll = self.agent.sign(Poll(self.agent.id, self.agent.sequence(), *place))
             try:
+                poll = self.agent.sign(Poll(self.agent.id, self.agent.sequence(), *place))
                 offer = await self.agent.parent.poll(poll.frame())
                 if offer is None:
                     continue
@@ -231,10 +232,10 @@ class Device:
                 decode_stored(frame, Update).message.leaf,
                 decode_stored(reply, ReceiptReply).message.receipt,
             )
-            if not await agent.view.until(partial(_has_round, task, round), ANCHOR_SECONDS):
+            if not await agent.view.until(partial(_has_round, agent.view, task, round), ANCHOR_SECONDS):
                 LOG.warning("round %d of task %d is not on the ledger: its receipt is kept", round, task)
                 continue
-            header = agent.index.anchored[task][round - 1].header
+            header = agent.view.final.anchored[task][round - 1].header
             try:
                 proof = canonical.decode(await agent.parent.proof(task, round, agent.id), inclusion.Inclusion)
                 inclusion.verify(agent.context, header, proof)
@@ -276,5 +277,5 @@ class Device:
         return None
 
 
-def _has_round(task: int, round: int, index: Index) -> bool:
-    return len(index.anchored.get(task, [])) >= round
+def _has_round(view: ChainView, task: int, round: int, index: Index) -> bool:
+    return len(index.final(view.finality_blocks).anchored.get(task, [])) >= round

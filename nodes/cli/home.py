@@ -1,7 +1,7 @@
 """Where the command line keeps things: one folder, `.drystone` unless --home or DRYSTONE_HOME says otherwise.
 
 ledger.json          the address book that `contracts deploy` wrote
-operator.json        the key that deploys, admits and publishes
+operator.json        the key that deploys, admits and publishes: a node's key file, or an encrypted keystore
 chain/               the devnet chain's state and log
 nodes/NAME/          node.toml, keys.json, state/
 """
@@ -9,15 +9,20 @@ nodes/NAME/          node.toml, keys.json, state/
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
+from typing import Final, Optional
 
 import msgspec
 
 from ledger.client import AddressBook, EvmLedger
 from ledger.index import Index
+from ledger.keystore import is_keystore
 from middleware.errors import ConfigurationError
 from middleware.trust.keys import AccountKey, KeyFile
 from nodes.config import Settings, read_config
+
+PASSWORD_FILE: Final = "DRYSTONE_PASSWORD_FILE"  # noqa: S105  (a variable's name)
 
 
 class Home(msgspec.Struct, frozen=True):
@@ -75,12 +80,21 @@ class Home(msgspec.Struct, frozen=True):
     def ledger(self) -> EvmLedger:
         return EvmLedger(self.address_book())
 
-    def operator(self) -> AccountKey:
+    def operator(self, password_file: Optional[Path] = None) -> AccountKey:
+        """The operator's key; the password of an encrypted one is asked for, or is in the file that DRYSTONE_PASSWORD_FILE
+        names."""
         if not self.operator_file.exists():
             raise ConfigurationError(
-                f"no operator key at {self.operator_file}: `drystone devnet up` writes one for a devnet"
+                f"no operator key at {self.operator_file}: `drystone devnet up` writes one for a devnet, "
+                f"`drystone account new --key-file {self.operator_file}` one for any other chain"
             )
-        return KeyFile.from_bytes(self.operator_file.read_bytes()).account
+        data = self.operator_file.read_bytes()
+        if not is_keystore(data):
+            return KeyFile.from_bytes(data).account
+        from nodes.cli.account import unlock
+
+        named = os.environ.get(PASSWORD_FILE)
+        return unlock(self.operator_file, password_file or (Path(named) if named else None))
 
     def nodes(self) -> list[Settings]:
         return [read_config(path) for path in sorted((self.folder / "nodes").glob("*/node.toml"))]

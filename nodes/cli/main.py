@@ -22,10 +22,15 @@ app = typer.Typer(
 )
 devnet = typer.Typer(help="A chain on this machine, for trying things out.", no_args_is_help=True)
 contracts = typer.Typer(help="The contracts on the ledger.", no_args_is_help=True)
+account = typer.Typer(help="Accounts that pay for transactions.", no_args_is_help=True)
 node = typer.Typer(help="Nodes: create, run, admit, list.", no_args_is_help=True)
+stake = typer.Typer(help="What an owner puts behind its nodes.", no_args_is_help=True)
 task = typer.Typer(help="Tasks: create, follow, stop.", no_args_is_help=True)
 audit = typer.Typer(help="Check what happened, from the ledger and the blobs alone.", no_args_is_help=True)
-for group, name in ((devnet, "devnet"), (contracts, "contracts"), (node, "node"), (task, "task"), (audit, "audit")):
+for group, name in (
+    (devnet, "devnet"), (contracts, "contracts"), (account, "account"), (node, "node"), (stake, "stake"),
+    (task, "task"), (audit, "audit"),
+):  # fmt: skip
     app.add_typer(group, name=name)
 
 HomeOption = Annotated[
@@ -49,6 +54,14 @@ ScopeOption = Annotated[
 ]
 KeyFileOption = Annotated[
     Optional[Path], typer.Option("--key-file", help="Key file of an auditor, or of whoever acts.")
+]
+KeystoreOption = Annotated[
+    Optional[Path],
+    typer.Option("--key-file", help="Encrypted keystore of the account that deploys. Default: the operator's key."),
+]
+PasswordFileOption = Annotated[
+    Optional[Path],
+    typer.Option("--password-file", help="File whose first line is the password. Default: it is asked for, unseen."),
 ]
 
 
@@ -81,12 +94,27 @@ def devnet_up(
 def contracts_deploy(
     home: HomeOption = HOME,
     rpc: Annotated[str, typer.Option(help="JSON-RPC address of the chain.")] = "http://127.0.0.1:8545",
+    key_file: KeystoreOption = None,
+    password_file: PasswordFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Deploy the contracts with the operator's key and write the address book."""
+    """Deploy the contracts with the operator's key, or the one in --key-file, and write the address book."""
     from nodes.cli import chain
 
-    chain.deploy_contracts(home, rpc, as_json)
+    chain.deploy_contracts(home, rpc, key_file, password_file, as_json)
+
+
+@account.command("new")
+@reported
+def account_new(
+    key_file: Annotated[Path, typer.Option("--key-file", help="The file to write; it must not exist.")],
+    password_file: PasswordFileOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make an account key in an encrypted file (web3 secret storage, version 3), which geth and wallets read too."""
+    from nodes.cli import account as verbs
+
+    verbs.new(key_file, password_file, as_json)
 
 
 # ------------------------------------------------------------------------------------------------------------------ node
@@ -175,6 +203,30 @@ def node_revoke(
     verbs.change(home, "revoke", names, False)
 
 
+@node.command("register")
+@reported
+def node_register(
+    name: Annotated[str, typer.Argument(help="Name of a node that `node init` made.")],
+    home: HomeOption = HOME,
+    parent: Annotated[
+        str, typer.Option("--parent-node", help="The node above, by name, when it is not below --home.")
+    ] = "",
+) -> None:
+    """Put a node on the ledger as the operator's own, instead of letting it register by itself."""
+    from nodes.cli import stake as verbs
+
+    verbs.register(home, name, parent)
+
+
+@node.command("rotate")
+@reported
+def node_rotate(name: Annotated[str, typer.Argument(help="Name of the node.")], home: HomeOption = HOME) -> None:
+    """Give a node a new network key; the old one signs no further round."""
+    from nodes.cli import stake as verbs
+
+    verbs.rotate(home, name)
+
+
 @node.command("list")
 @reported
 def node_list(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
@@ -182,6 +234,48 @@ def node_list(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     from nodes.cli import node as verbs
 
     verbs.listing(home, as_json)
+
+
+# ----------------------------------------------------------------------------------------------------------------- stake
+
+AmountArgument = Annotated[int, typer.Argument(min=1, help="Token units.")]
+NameArgument = Annotated[str, typer.Argument(help="Name or number of the node.")]
+
+
+@stake.command("add")
+@reported
+def stake_add(name: NameArgument, amount: AmountArgument, home: HomeOption = HOME) -> None:
+    """Put stake behind a node; enough of it admits a pending one."""
+    from nodes.cli import stake as verbs
+
+    verbs.add(home, name, amount)
+
+
+@stake.command("unbond")
+@reported
+def stake_unbond(name: NameArgument, amount: AmountArgument, home: HomeOption = HOME) -> None:
+    """Begin to take stake back, as the node's owner."""
+    from nodes.cli import stake as verbs
+
+    verbs.unbond(home, name, amount)
+
+
+@stake.command("withdraw")
+@reported
+def stake_withdraw(name: NameArgument, home: HomeOption = HOME) -> None:
+    """Take back what has finished unbonding, as the node's owner."""
+    from nodes.cli import stake as verbs
+
+    verbs.withdraw(home, name)
+
+
+@stake.command("show")
+@reported
+def stake_show(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
+    """Print who has what at stake."""
+    from nodes.cli import stake as verbs
+
+    verbs.show(home, as_json)
 
 
 # ------------------------------------------------------------------------------------------------------------------ task

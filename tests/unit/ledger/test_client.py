@@ -17,7 +17,7 @@ from ledger import calls, events
 from ledger.client import AddressBook, EvmLedger
 from ledger.deploy import MINTED, created_address, deploy, transfer
 from ledger.index import Index
-from ledger.rpc import Failure, Rpc, decode_revert, refusal
+from ledger.rpc import Failure, Query, Rpc, decode_revert, refusal
 from middleware.errors import ConfigurationError, LedgerRefused, Unavailable
 from middleware.ports import Cursor
 from middleware.trust import eip712, merkle
@@ -244,6 +244,28 @@ async def test_an_unknown_cursor_is_answered_from_the_beginning(ledger: EvmLedge
     batch = await ledger.entries(Cursor(ledger.book.deploy_block + 1, b"\x77" * 32))
     assert batch.rewind_to == ledger.book.deploy_block - 1
     assert batch.entries == (await ledger.entries(None)).entries
+
+
+async def test_a_server_that_is_behind_does_not_hide_entries(
+    ledger: EvmLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers for the logs of blocks that it does not have with fewer logs, and says nothing."""
+    cursor = (await ledger.entries(None)).cursor
+    await ledger.send(registration(ledger.book), OPERATOR)
+    exchange, behind = Rpc._exchange, 2
+
+    async def lagging(rpc: Rpc, queries: list[Query]) -> list[Any]:
+        nonlocal behind
+        answers = await exchange(rpc, queries)
+        if queries[0][0] == "eth_getLogs" and behind:
+            behind -= 1
+            return [[], *([None] * (len(queries) - 1))]
+        return answers
+
+    monkeypatch.setattr(Rpc, "_exchange", lagging)
+    found = (await ledger.entries(cursor)).entries
+    assert [type(entry.event) for entry in found] == [events.Registered]
+    assert behind == 0
 
 
 async def test_the_same_transaction_twice_is_one(ledger: EvmLedger) -> None:

@@ -50,7 +50,7 @@ def anchored(task: int, round: int) -> events.RoundAnchored:
 
 def folded(entries: Sequence[Entry], to: int = 0) -> Index:
     index = Index()
-    index.extend(Batch(tuple(entries), head(to or entries[-1].position.block)))
+    index.extend(Batch(tuple(entries), head(to or (entries[-1].position.block if entries else 1))))
     return index
 
 
@@ -188,3 +188,45 @@ def test_a_reorganised_record_folds_to_the_same_as_the_final_one(data: st.DataOb
     assert index.entries == clean.entries
     assert index.roster(top.number).nodes == clean.roster(top.number).nodes
     assert index.cursor == Cursor(top.number, top.hash)
+
+
+def test_what_is_deep_enough_is_final_and_stays_so() -> None:
+    index = folded([entry(block, registered(block)) for block in (1, 2, 3)], to=4)
+    assert list(index.final(2).roster().nodes) == [1, 2]
+    assert index.final(2).cursor == Cursor(2, block_hash(2))
+    assert index.final(0) is index
+    assert list(index.final(9).roster().nodes) == []
+    index.extend(Batch((entry(5, registered(5)),), head(6)))
+    assert list(index.final(2).roster().nodes) == [1, 2, 3]
+    index.extend(Batch((), head(4), rewind_to=4))
+    assert list(index.final(2).roster().nodes) == [1, 2, 3]
+
+
+def test_what_was_final_and_was_taken_back_is_not_final_any_more() -> None:
+    index = folded([entry(block, registered(block)) for block in (1, 2, 3)], to=5)
+    assert list(index.final(2).roster().nodes) == [1, 2, 3]
+    other = [entry(2, registered(7), fork=1), entry(3, registered(8), fork=1)]
+    index.extend(Batch(tuple(other), head(4, fork=1), rewind_to=1))
+    assert list(index.final(2).roster().nodes) == [1, 7]
+
+
+def test_two_blocks_of_one_number_are_our_fault() -> None:
+    with pytest.raises(OurFault, match="mixes branches"):
+        folded([entry(1, registered(1)), entry(1, registered(2), 1, fork=1)])
+
+
+@settings(max_examples=100)
+@given(old=st.integers(0, 12), common=st.integers(0, 12), new=st.integers(0, 12))
+def test_halving_finds_where_two_records_part(old: int, common: int, new: int) -> None:
+    first = folded([entry(1 + i, registered(1 + i), fork=int(i >= common)) for i in range(old)], to=30)
+    second = folded([entry(1 + i, registered(1 + i), fork=2 * int(i >= common)) for i in range(new)], to=30)
+    assert first.common(second) == second.common(first) == min(old, common, new)
+
+
+def test_the_block_that_a_round_is_judged_by_has_the_present_roster() -> None:
+    index = folded([entry(3, registered(1)), entry(5, registered(2)), entry(9, created(1))], 20)
+    assert index.roster_block(8) == 12
+    assert index.roster_block(17) == 5
+    assert index.roster_block(30) == 5
+    assert index.roster(index.roster_block(8)).nodes == index.roster().nodes
+    assert Index().roster_block(8) <= 0

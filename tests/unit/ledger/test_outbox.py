@@ -3,10 +3,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from hashlib import sha256
-from itertools import count
 
 import pytest
 
+from devnet.kill import Disk
 from ledger.calls import Admit, AnchorRound, AnyCall, SetMeta
 from ledger.events import RoundAnchored
 from ledger.memory import MemoryLedger
@@ -24,7 +24,6 @@ ADDRESSES = {
     name: bytes([n]) * 20 for n, name in enumerate(("Authority", "Credit", "Registry", "Ledger", "Rewards"), start=1)
 }
 GENESIS, POLICY = sha256(b"model 0").digest(), sha256(b"policy").digest()
-NAMES = count()
 
 
 def make() -> Specification:
@@ -55,63 +54,11 @@ def headers(rounds: int) -> list[Header]:
     return chain
 
 
-class Killed(BaseException):
-    """kill -9: nothing of ours runs after it."""
-
-
-class Fuse:
-    """Burns through after `left` points at which a process could die."""
-
-    def __init__(self, left: int) -> None:
-        self.left = left
-
-    def burn(self) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise Killed
-
-
-class DyingConnection(sqlite3.Connection):
-    fuse = Fuse(10**9)
-
-    def execute(self, sql: str, parameters: object = (), /) -> sqlite3.Cursor:
-        if not sql.lstrip().startswith(("SELECT", "CREATE", "ROLLBACK")):
-            self.fuse.burn()
-            cursor = super().execute(sql, parameters)  # type: ignore[arg-type]
-            self.fuse.burn()
-            return cursor
-        return super().execute(sql, parameters)  # type: ignore[arg-type]
-
-
-class DyingLedger(MemoryLedger):
-    """Its caller may die before the bytes leave, and after they arrived."""
-
-    fuse = Fuse(10**9)
-
-    async def send_raw(self, raw: bytes) -> None:
-        self.fuse.burn()
-        await super().send_raw(raw)
-        self.fuse.burn()
-
-
-class Disk:
-    """A database that outlives its connections."""
-
-    def __init__(self) -> None:
-        self.uri = f"file:outbox-{next(NAMES)}?mode=memory&cache=shared"
-        self.keeper = sqlite3.connect(self.uri, uri=True)
-
-    def open(self, fuse: Fuse | None = None) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.uri, uri=True, isolation_level=None, factory=DyingConnection)
-        connection.fuse = fuse or Fuse(10**9)
-        return connection
-
-
 @pytest.fixture
 def disk() -> Iterator[Disk]:
     opened = Disk()
     yield opened
-    opened.keeper.close()
+    opened.close()
 
 
 @pytest.fixture
@@ -162,55 +109,6 @@ async def test_a_plan_is_part_of_the_transaction_that_its_caller_has_open(connec
     outbox.plan(AnchorRound(headers(1)[0]))
     connection.execute("ROLLBACK")
     assert outbox.pending() == 0
-
-
-@pytest.mark.parametrize("automine", [True, False])
-@pytest.mark.parametrize("finality", [0, 2])
-async def test_whenever_the_process_dies_every_header_is_anchored_once_and_in_order(
-    automine: bool, finality: int
-) -> None:
-    for point in count():
-        disk, ledger = Disk(), DyingLedger(make, automine=automine)
-        opened = disk.open()
-        outbox = Outbox(opened, ledger, KEY, finality)
-        for header in headers(3):
-            outbox.plan(AnchorRound(header))
-        opened.close()
-
-        fuse = ledger.fuse = Fuse(point)
-        dying = disk.open(fuse)
-        survived = True
-        try:
-            for _ in range(8):
-                await Outbox(dying, ledger, KEY, finality).drain()
-                if not ledger.mine():
-                    ledger.mine_empty()
-        except Killed:
-            survived = False
-        dying.close()
-
-        ledger.fuse = Fuse(10**9)
-        reopened = disk.open()
-        outbox = Outbox(reopened, ledger, KEY, finality)
-        for _ in range(finality):
-            await deliver_or_deepen(outbox, ledger)
-        await deliver(outbox, ledger)
-        assert await anchored(ledger) == headers(3), f"killed at point {point}"
-        assert outbox.status()["FINAL"] == 3
-        assert await ledger.nonce(KEY.address) == 3
-        reopened.close()
-        disk.keeper.close()
-        if survived:
-            assert point > 3 * 8
-            return
-
-
-async def deliver_or_deepen(outbox: Outbox, ledger: MemoryLedger) -> None:
-    """Blocks for what waits, and then one more on top."""
-    for _ in range(8):
-        await outbox.drain()
-        ledger.mine()
-    ledger.mine_empty()
 
 
 async def test_a_chain_that_is_down_keeps_everything_queued_and_gets_it_when_it_is_back(
@@ -396,3 +294,31 @@ async def test_calls_of_every_kind_keep_their_order(connection: sqlite3.Connecti
     await outbox.drain()
     names = [type(entry.event).__name__ for entry in (await ledger.entries(None)).entries]
     assert names == ["RoundAnchored", "MetaChanged", "RoundAnchored"]
+
+
+class Behind(MemoryLedger):
+    """Its servers may be behind: what the newest block changed is not there, and so the next header does not fit."""
+
+    behind = False
+
+    async def simulate(self, call: Call, sender: bytes, nonce: int = 0) -> None:
+        if self.behind and nonce:
+            raise Unavailable("behind")
+        if self.behind:
+            raise LedgerRefused("WrongRound", 1, 2)
+        await super().simulate(call, sender, nonce)
+
+
+async def test_a_refusal_by_a_server_that_is_behind_is_none(connection: sqlite3.Connection) -> None:
+    ledger = Behind(make)
+    outbox = Outbox(connection, ledger, KEY, 0)
+    first, second = headers(2)
+    outbox.plan(AnchorRound(first))
+    await outbox.drain()
+    outbox.plan(AnchorRound(second))
+    ledger.behind = True
+    await outbox.drain()
+    assert (outbox.status()["PLANNED"], outbox.status()["REFUSED"]) == (1, 0)
+    ledger.behind = False
+    await outbox.drain()
+    assert await anchored(ledger) == [first, second]
