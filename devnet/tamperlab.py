@@ -18,6 +18,7 @@ from typing import Final
 import msgspec
 
 from devnet.insider import Draft, World
+from ledger import codes
 from ledger.audit.evidence import read, unreadable
 from ledger.audit.report import Finding, Report, summarise
 from ledger.events import KeyRotated, entry_from_log
@@ -299,6 +300,18 @@ def equivocation(world: World) -> Done:
     return Done(what, f"receipts of {world.name(edge)}")
 
 
+def replaced_code(world: World) -> Done:
+    """Somebody put other code at the Ledger's address; the record tells the code that it found there."""
+    field = codes.PREFIX + "Ledger"
+    if field not in world.about:
+        raise ConfigurationError("this run's record does not tell the code of its contracts: make a new run")
+    honest = codes.Code.parse(world.about[field])
+    code = bytearray(codes.template("Ledger"))
+    code[len(code) // 2] ^= 0x01
+    world.about[field] = codes.Code(codes.code_of("Ledger", bytes(code)).shape, honest.words).described()
+    return Done("one byte of the Ledger contract's code is another", "code of contract Ledger")
+
+
 FAULTS: Final = tuple(
     Fault(name, title, commit, verdict)
     for name, title, commit, verdict in (
@@ -312,6 +325,7 @@ FAULTS: Final = tuple(
         ("padded-reward", "padded reward", padded_reward, Verdict.INVALID),
         ("skipped-round", "skipped round", skipped_round, Verdict.INVALID),
         ("rewound-chain", "rewound chain", rewound_chain, Verdict.INVALID),
+        ("replaced-code", "replaced contract code", replaced_code, Verdict.INVALID),
         ("withheld-blob", "withheld blob", withheld_blob, Verdict.UNVERIFIABLE),
         ("equivocation", "edge equivocation", equivocation, Verdict.INVALID),
     )

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
+from ledger import codes
 from ledger.audit.equivocation import judge_promises
 from ledger.audit.evidence import Evidence
 from ledger.audit.history import Anchor, Walk
@@ -63,7 +64,7 @@ def verify(
     disputed = judge_promises(facts, known, bench)
     for memory in known:
         judge_memory(facts, memory, bench, disputed)
-    return summarise(examined.findings + bench.findings, scope, _left_out(examined, scope))
+    return summarise(examined.findings + bench.findings, scope, _left_out(record, examined, scope))
 
 
 def examine(
@@ -79,6 +80,7 @@ def examine(
         raise ConfigurationError(f"scope {scope!r}: choose one of {', '.join(SCOPES)}")
     bench = Bench()
     bench.findings.extend(record.faults)
+    _judge_codes(record, bench)
     walk = Walk(record.registry_domain, bench)
     walk.take(record.entries)
     examined = Examined(bench.findings, {}, dict(record.index.tasks))
@@ -111,6 +113,17 @@ def examine(
                 progress(done, total)
     walk.judge_claims(_earned(examined))
     return examined
+
+
+def _judge_codes(record: Evidence, bench: Bench) -> None:
+    """The code at each contract's address, where the record tells it."""
+    contracts = record.contracts
+    for name, text in sorted(record.about.items()):
+        if name.startswith(codes.PREFIX):
+            contract = name.removeprefix(codes.PREFIX)
+            wrong = codes.wrong_code(contract, text, record.addresses.chain_id, contracts)
+            by = f"the code at 0x{contracts.get(contract, b'').hex()}"
+            bench.holds(not wrong, "code", f"code of contract {contract}", wrong, by, fault="replaced-code")
 
 
 def _scene(record: Evidence, task: Task, anchor: Anchor, blobs: Blobs, scope: str, reader: NetworkKey | None) -> Scene:
@@ -153,13 +166,15 @@ def _facts(record: Evidence, examined: Examined) -> Facts:
     )
 
 
-def _left_out(examined: Examined, scope: str) -> list[str]:
+def _left_out(record: Evidence, examined: Examined, scope: str) -> list[str]:
     """What this audit does not look at by nature: said, so that VALID is not read as more than it is."""
     words = [
         "accuracy and loss in a manifest: the cloud's claims, which need the evaluation data",
         "whether a device trained honestly: only that what it committed is what was used",
         "samples declared by a device, below the policy's cap",
     ]
+    if not any(name.startswith(codes.PREFIX) for name in record.about):
+        words.append("the code of the contracts: the record does not tell it")
     if scope == "public" and any(task.policy.readers == "auditors" for task in examined.tasks.values()):
         words.append("contents of updates that only auditors may open, and the aggregates and models made of them")
     return words

@@ -323,7 +323,7 @@ def _wrong_frame(scene: Scene, signed: Signed[Update], edge: int, row: ManifestU
         return wrong, f"{scene.by_edge(edge)} and {scene.by_cloud}", ""
     wrong, fault = unsigned(scene.context, scene.keys_of, scene.roster, signed)
     if wrong:
-        return wrong, NOBODY if fault == "forged-signature" else scene.by_device(leaf.node), fault
+        return wrong, scene.by_device(leaf.node) if fault == "early-key" else NOBODY, fault
     device = scene.by_device(leaf.node)
     if leaf.edge != edge:
         return f"it was made for {scene.who(leaf.edge)}", device, ""

@@ -41,7 +41,7 @@ def log(home: Path, log: Path | None, export: Path | None, as_json: bool) -> Non
     if export is not None:
         from ledger.record import export_record
 
-        export.write_bytes(export_record(evidence.entries, evidence.head, evidence.addresses.about()))
+        export.write_bytes(export_record(evidence.entries, evidence.head, evidence.about))
         typer.echo(f"{len(evidence.entries)} entries up to block {evidence.head.number} written to {export}")
         return
     if as_json:
@@ -267,13 +267,14 @@ def _evidence(home: Path, log: Path | None) -> Evidence:
         return read(log.read_bytes())
     from ledger.client import EvmLedger
     from nodes.cli.home import Home
+    from nodes.operator import told
 
     book = Home(home).address_book()
 
     async def entries() -> Evidence:
         async with EvmLedger(book) as ledger:
-            addresses = Addresses(book.chain_id, book.registry, book.ledger, book.rewards)
-            return take(await ledger.entries(None), addresses)
+            about = await told(ledger)
+            return take(await ledger.entries(None), Addresses.parse(about), about)
 
     return asyncio.run(entries())
 

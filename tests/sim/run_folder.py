@@ -6,6 +6,8 @@ from pathlib import Path
 
 import msgspec
 
+from ledger import codes
+from ledger.artifacts import NAMES
 from ledger.record import export_record
 from middleware.trust import eip712, keys, roots
 from middleware.trust.keys import KeyFile
@@ -20,7 +22,7 @@ from tests.sim.history import ADDRESSES, CLOUD, DEVICES, DOMAIN, EDGES, PARENT, 
 def write_run(history: History, folder: Path) -> Path:
     """Write it all; returns the home of the nodes."""
     record = history.record
-    (folder / "ledger.jsonl").write_bytes(export_record(record.entries, record.head, ADDRESSES.about()))
+    (folder / "ledger.jsonl").write_bytes(export_record(record.entries, record.head, about()))
     home = folder / "world"
     stores = {node: _store(home, node) for node in (CLOUD, *EDGES, *DEVICES)}
     for node in stores:
@@ -35,6 +37,12 @@ def write_run(history: History, folder: Path) -> Path:
         store.set_witness(last)
         store.close()
     return home
+
+
+def about() -> dict[str, str]:
+    """The record's opening, with the code that a chain would show: the artifacts' own, bound to nothing."""
+    shown = {codes.PREFIX + name: codes.code_of(name, codes.template(name)).described() for name in NAMES}
+    return ADDRESSES.about() | shown
 
 
 def name_of(node: int) -> str:
