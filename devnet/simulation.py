@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ledger.artifacts import NAMES
 from ledger.calls import Admit, AnchorRound, CreateTask, Register
-from ledger.deploy import PUBLISHER, REGISTRAR
 from ledger.index import Index
 from ledger.memory import MemoryLedger
-from ledger.spec import Specification
+from ledger.spec import COUNCIL, PUBLISHER, REGISTRAR, Specification
 from middleware.errors import PeerFault
 from middleware.ports import Ledger, Outcome
 from middleware.protocol import settlement as settling
@@ -32,18 +32,19 @@ from middleware.wire.policy import encode_policy, policy_hash
 FAR_DEADLINE = 1 << 40  # seconds: registrations of a simulation do not expire
 
 CHAIN_ID = 31337
-CONTRACTS = ("Authority", "Credit", "Registry", "Ledger", "Rewards")
 
 Learned = Callable[[int, int, Floats], Floats]  # (device number from 0, round, model) -> update
 
 
 def in_memory(operator: AccountKey) -> tuple[MemoryLedger, Context, bytes]:
     """(ledger, where signatures mean something, the Registry's address): the contracts' specification as `deploy` leaves it."""
-    addresses = {name: bytes([number]) * 20 for number, name in enumerate(CONTRACTS, start=1)}
+    addresses = {name: bytes([number]) * 20 for number, name in enumerate(NAMES, start=1)}
 
     def deployed() -> Specification:
         made = Specification(CHAIN_ID, addresses, operator.address)
-        made.roles |= {(REGISTRAR, operator.address), (PUBLISHER, operator.address)}
+        made.roles |= {(role, operator.address) for role in (REGISTRAR, PUBLISHER, COUNCIL)}
+        judges = (addresses["Arbiter"], addresses["Court"])
+        made.arbiters = {"Registry": judges, "Ledger": judges}
         return made
 
     return MemoryLedger(deployed), Context(CHAIN_ID, addresses["Ledger"]), addresses["Registry"]
@@ -99,7 +100,7 @@ class Simulation:
             if node.status.name == "PENDING":
                 await self.ledger.send(Admit(node.id), self.operator)
         blob = tensors.encode_model(self.model)
-        await self.ledger.send(CreateTask(1, 0, tensors.model_hash(blob), encode_policy(self.policy)), self.operator)
+        await self.ledger.send(CreateTask.of(1, 0, tensors.model_hash(blob), self.policy), self.operator)
         await self.refresh()
         self.task = max(self.index.tasks)
         self.blobs[tensors.model_hash(blob)] = blob

@@ -28,7 +28,7 @@ LOG_BLOCKS: Final = 5_000  # blocks in one eth_getLogs; servers commonly refuse 
 REMEMBERED: Final = 4_096  # blocks that are kept to find where a reorganisation began
 READINGS: Final = 5  # attempts to read a chain that changes meanwhile
 SENDINGS: Final = 3  # attempts to send with a fresh nonce when somebody else uses the same key
-CONTRACTS: Final = ("authority", "credit", "registry", "ledger", "rewards")
+CONTRACTS: Final = ("authority", "credit", "registry", "ledger", "rewards", "arbiter", "court")
 
 
 class AddressBook(msgspec.Struct, frozen=True):
@@ -41,6 +41,8 @@ class AddressBook(msgspec.Struct, frozen=True):
     registry: bytes
     ledger: bytes
     rewards: bytes
+    arbiter: bytes
+    court: bytes
     deploy_block: int  # no event of ours is older
 
     def __post_init__(self) -> None:
@@ -78,6 +80,8 @@ class _StoredBook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     registry: str
     ledger: str
     rewards: str
+    arbiter: str
+    court: str
     deploy_block: int
 
 

@@ -41,6 +41,14 @@ class Token:
         self.balances[to] = self.balance(to) + amount
         return Transfer(ZERO20, to, amount)
 
+    def burn(self, holder: bytes, amount: int) -> Transfer:
+        held = self.balance(holder)
+        if held < amount:
+            raise LedgerRefused("ERC20InsufficientBalance", holder, held, amount)
+        self.balances[holder] = held - amount
+        self.supply -= amount
+        return Transfer(holder, ZERO20, amount)
+
     def approve(self, owner: bytes, spender: bytes, amount: int) -> Approval:
         if spender == ZERO20:
             raise LedgerRefused("ERC20InvalidSpender", spender)

@@ -1,8 +1,8 @@
-"""Puts the five contracts on a chain.
+"""Puts the contracts on a chain.
 
-A contract's address follows from its creator and the creator's transaction count (Yellow Paper, section 7), so all five
-are signed with each other's addresses before any of them is mined, and a deployment takes two blocks: the contracts,
-then the roles.
+A contract's address follows from its creator and the creator's transaction count (Yellow Paper, section 7), so all are
+signed with each other's addresses before any of them is mined, and a deployment takes two blocks: the contracts, then
+the roles and the arbiters, which are named once and for ever.
 """
 
 from __future__ import annotations
@@ -12,17 +12,25 @@ from typing import Any, Final
 from eth_hash.auto import keccak
 
 from ledger.artifacts import load
-from ledger.calls import GrantRole, Mint, abi_type, calldata, encode_arguments
-from ledger.client import AddressBook
+from ledger.calls import (
+    GrantRole,
+    Mint,
+    SetLedgerArbiters,
+    SetRegistryArbiters,
+    abi_type,
+    calldata,
+    encode_arguments,
+)
+from ledger.client import CONTRACTS, AddressBook
 from ledger.rpc import Rpc, hexed, no_funds, unhexed
+from ledger.state import COUNCIL, PAUSER, PUBLISHER, REGISTRAR, CourtTerms
 from middleware.errors import LedgerRefused
 from middleware.ports import Call, SignedTransaction, Signer
 
-REGISTRAR: Final = 1  # Roles.sol
-PUBLISHER: Final = 2
-PAUSER: Final = 4
 MINTED: Final = 10**26  # token units for the deployer: a tenth of what can ever exist
 UNBONDING_SECONDS: Final = 7 * 24 * 3600  # longer than any window that a task should have
+DAY: Final = 24 * 3600  # seconds
+TERMS: Final = CourtTerms(10**18, answer_seconds=DAY, commit_seconds=DAY, reveal_seconds=DAY, council_seconds=7 * DAY)
 
 
 async def deploy(
@@ -31,31 +39,40 @@ async def deploy(
     min_stake: tuple[int, int, int] = (0, 0, 0),
     unbonding_seconds: int = UNBONDING_SECONDS,
     minted: int = MINTED,
+    terms: CourtTerms = TERMS,
 ) -> AddressBook:
-    """The contracts, with `key` as administrator, registrar, publisher and pauser, and `minted` token units for it.
-    `min_stake` is what admits an end, an edge, a cloud, in token units (0: only a registrar admits).
-    Raises Unavailable, LedgerRefused."""
+    """The contracts, with `key` as administrator, registrar, publisher, council and pauser, and `minted` token units for
+    it. `min_stake` is what admits an end, an edge, a cloud, in token units (0: only a registrar admits); `terms` are the
+    Court's. Raises Unavailable, LedgerRefused."""
     async with Rpc(rpc) as chain:
         chain_id, nonce = int(await chain.ask("eth_chainId"), 16), await chain.nonce(key.address)
-        authority, credit, registry, ledger, rewards = (created_address(key.address, nonce + i) for i in range(5))
+        addresses = [created_address(key.address, nonce + place) for place in range(len(CONTRACTS))]
+        authority, credit, registry, ledger, _, arbiter, court = addresses
+        times = (terms.answer_seconds, terms.commit_seconds, terms.reveal_seconds, terms.council_seconds)
         creations = [
             creation("Authority", key.address),
             creation("Credit", authority),
             creation("Registry", authority, credit, min_stake, unbonding_seconds),
             creation("Ledger", authority, registry),
             creation("Rewards", authority, registry, ledger, credit),
+            creation("Arbiter", registry, ledger),
+            creation("Court", authority, registry, ledger, credit, terms.bond, times),
         ]
         receipts = await _send_all(chain, key, chain_id, nonce, [(None, data) for data in creations])
         created = [unhexed(receipt["contractAddress"]) for receipt in receipts]
-        if created != [authority, credit, registry, ledger, rewards]:
+        if created != addresses:
             raise LedgerRefused("UnexpectedAddress", *created)
         roles: list[tuple[bytes, Call]] = [
-            (authority, GrantRole(role, key.address)) for role in (REGISTRAR, PUBLISHER, PAUSER)
+            (authority, GrantRole(role, key.address)) for role in (REGISTRAR, PUBLISHER, COUNCIL, PAUSER)
         ]
-        calls = [*roles, (credit, Mint(key.address, minted))]
-        await _send_all(chain, key, chain_id, nonce + 5, [(to, calldata(call)) for to, call in calls])
+        arbiters: list[tuple[bytes, Call]] = [
+            (registry, SetRegistryArbiters(arbiter, court)),
+            (ledger, SetLedgerArbiters(arbiter, court)),
+        ]
+        calls = [*roles, *arbiters, (credit, Mint(key.address, minted))]
+        await _send_all(chain, key, chain_id, nonce + len(addresses), [(to, calldata(call)) for to, call in calls])
         first = min(int(receipt["blockNumber"], 16) for receipt in receipts)
-        return AddressBook(rpc, chain_id, authority, credit, registry, ledger, rewards, deploy_block=first)
+        return AddressBook(rpc, chain_id, deploy_block=first, **dict(zip(CONTRACTS, addresses, strict=True)))
 
 
 async def transfer(rpc: str, key: Signer, to: bytes, wei: int) -> None:

@@ -9,7 +9,7 @@ of the contracts yields the same entries as a chain, and an exported record can 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -19,10 +19,10 @@ from eth_abi.exceptions import DecodingError
 from eth_hash.auto import keccak
 
 from ledger.artifacts import NAMES, load
-from ledger.calls import abi_type, encode_arguments
+from ledger.calls import abi_type, abi_value, encode_arguments
 from middleware.errors import ConfigurationError, PeerFault
 from middleware.ports import Entry, Event, Position
-from middleware.types import Header
+from middleware.types import EdgeLeaf, Header, Leaf
 
 __all__ = ["Entry", "Event", "Position"]
 
@@ -90,10 +90,44 @@ class Slashed(Event, frozen=True):
     amount: int
     reason: bytes
     to: bytes
+    reward: int  # of `amount`, to `to`; the rest was burned
 
 
-class ArbiterSet(Event, frozen=True):
-    arbiter: bytes
+class Held(Event, frozen=True):
+    """Disputes are open against the node: `holds` of them."""
+
+    id: int
+    holds: int
+
+
+class Released(Event, frozen=True):
+    id: int
+    holds: int
+
+
+class ArbitersSet(Event, frozen=True):
+    """Of the Registry or of the Ledger: the entry's address tells."""
+
+    first: bytes
+    second: bytes
+
+
+class BatchRegistered(Event, frozen=True):
+    """Nodes `first` to `first` + `count` - 1; `list` is the SHA-256 of the blob that lists them."""
+
+    first: int
+    count: int
+    owner: bytes
+    status: int
+    root: bytes
+    list: bytes
+
+
+class BatchStatusChanged(Event, frozen=True):
+    """For all members that are not materialised."""
+
+    first: int
+    status: int
 
 
 class PauseChanged(Event, frozen=True):
@@ -109,6 +143,10 @@ class TaskCreated(Event, frozen=True):
     window: int
     policy_hash: bytes
     genesis_model: bytes
+    rule: int
+    trim: int
+    width: int
+    chunks: int
     policy: bytes
 
 
@@ -117,6 +155,31 @@ class RoundAnchored(Event, frozen=True):
     round: int
     header_hash: bytes
     header: Header
+
+
+class Forced(Event, frozen=True):
+    """A device's update came past its edge, as number `k` of the task; `chain` is how a header acknowledges it."""
+
+    task: int
+    round: int
+    node: int
+    k: int
+    chain: bytes
+    leaf_hash: bytes
+    leaf: Leaf
+
+
+class Checkpointed(Event, frozen=True):
+    node: int
+    size: int
+    root: bytes
+
+
+class RoundStruck(Event, frozen=True):
+    """This round and all later ones do not count."""
+
+    task: int
+    round: int
 
 
 class TaskEnded(Event, frozen=True):
@@ -136,6 +199,91 @@ class Claimed(Event, frozen=True):
     account: bytes
     amount: int
     cumulative: int
+
+
+class Reclaimed(Event, frozen=True):
+    task: int
+    publisher: bytes
+    amount: int
+
+
+class Proven(Event, frozen=True):
+    """The Arbiter saw a fault; the accused lost `amount`. `kind` is the proof's name, padded with zeros."""
+
+    kind: bytes
+    task: int
+    round: int
+    accused: int
+    beneficiary: bytes
+    amount: int
+
+
+class Demanded(Event, frozen=True):
+    """Of the Court: answer by `deadline` (seconds), or lose the stake."""
+
+    id: int
+    task: int
+    accused: int
+    round: int
+    challenger: bytes
+    kind: int
+    edge: EdgeLeaf
+    index: int
+    chunk: int
+    deadline: int
+
+
+class Answered(Event, frozen=True):
+    id: int
+    by: bytes
+    data: bytes
+
+
+class Expired(Event, frozen=True):
+    id: int
+    accused: int
+    amount: int
+
+
+class Challenged(Event, frozen=True):
+    id: int
+    task: int
+    accused: int
+    round: int
+    challenger: bytes
+    subject: int
+    committed: bytes
+    claim: bytes
+
+
+class Committed(Event, frozen=True):
+    id: int
+    node: int
+    hash: bytes
+
+
+class Revealed(Event, frozen=True):
+    id: int
+    node: int
+    digest: bytes
+
+
+class Referred(Event, frozen=True):
+    """The council is asked until `until`, in seconds."""
+
+    id: int
+    until: int
+
+
+class Decided(Event, frozen=True):
+    id: int
+    accused: int
+    guilty: bool
+    amount: int
+
+
+class Lapsed(Event, frozen=True):
+    id: int
 
 
 class Transfer(Event, frozen=True):
@@ -164,13 +312,14 @@ class RoleRevoked(Event, frozen=True):
 
 
 class Other(Event, frozen=True):
-    """Another event of our five contracts: what it says is in the entry's topics and data only."""
+    """Another event of our contracts: what it says is in the entry's topics and data only."""
 
 
 KINDS: Final[tuple[type[Event], ...]] = (
     Registered, StatusChanged, KeyRotated, AccountProposed, AccountRotated, MetaChanged, Staked, Unbonding, Withdrawn,
-    Slashed, ArbiterSet, PauseChanged, TaskCreated, RoundAnchored, TaskEnded, Funded, Claimed, Transfer, Approval,
-    RoleGranted, RoleRevoked,
+    Slashed, Held, Released, ArbitersSet, BatchRegistered, BatchStatusChanged, PauseChanged, TaskCreated, RoundAnchored,
+    Forced, Checkpointed, RoundStruck, TaskEnded, Funded, Claimed, Reclaimed, Proven, Demanded, Answered, Expired,
+    Challenged, Committed, Revealed, Referred, Decided, Lapsed, Transfer, Approval, RoleGranted, RoleRevoked,
 )  # fmt: skip
 
 
@@ -208,10 +357,16 @@ def encode_event(event: Event) -> tuple[tuple[bytes, ...], bytes]:
     if layout is None:
         raise ConfigurationError(f"{type(event).__name__} has no one signature to encode it with")
     fields, name = msgspec.structs.astuple(event), type(event).__name__
-    topics = (encode_arguments((kind,), (_abi_value(fields[place]),), name) for place, kind in layout.indexed)
+    topics = (encode_arguments((kind,), (abi_value(fields[place]),), name) for place, kind in layout.indexed)
     kinds = tuple(kind for _, kind in layout.plain)
-    data = encode_arguments(kinds, tuple(_abi_value(fields[place]) for place, _ in layout.plain), name)
+    data = encode_arguments(kinds, tuple(abi_value(fields[place]) for place, _ in layout.plain), name)
     return (layout.topic, *topics), data
+
+
+def emitter(event: Event, called: str) -> str:
+    """The contract that says this event when contract `called` was called: itself where several have the event."""
+    contracts = _emitters()[type(event)]
+    return called if called in contracts else next(iter(contracts))
 
 
 def entry_of(position: Position, event: Event, address: bytes) -> Entry:
@@ -225,12 +380,11 @@ def entry_from_log(position: Position, address: bytes, topics: tuple[bytes, ...]
 
 
 def plain_value(kind: str, value: Any) -> Any:
-    """A decoded ABI value in our words: accounts are 20 bytes, our header is a Header."""
+    """A decoded ABI value in our words: accounts are 20 bytes, our structs are themselves."""
     if kind == "address":
         return bytes.fromhex(value.removeprefix("0x"))
-    if kind == _header_type():
-        return Header(*value)
-    return value
+    struct = _structs().get(kind)
+    return value if struct is None else struct(*value)
 
 
 def snake_case(name: str) -> str:
@@ -239,13 +393,26 @@ def snake_case(name: str) -> str:
     return f"{words}_" if words == "from" else words
 
 
-def _abi_value(value: Any) -> Any:
-    return msgspec.structs.astuple(value) if isinstance(value, Header) else value
+@cache
+def _structs() -> dict[str, Callable[..., Any]]:
+    """Our structs by their ABI types."""
+    ledger, arbiter = load("Ledger"), load("Arbiter")
+    return {
+        abi_type(ledger.entry("function", "anchorRound")["inputs"][0]): Header,
+        abi_type(ledger.entry("function", "submitDirect")["inputs"][0]): Leaf,
+        abi_type(arbiter.entry("function", "conflictingRoots")["inputs"][0]): EdgeLeaf,
+    }
 
 
 @cache
-def _header_type() -> str:
-    return abi_type(load("Ledger").entry("function", "anchorRound")["inputs"][0])
+def _emitters() -> dict[type[Event], frozenset[str]]:
+    """The contracts whose interface has each event."""
+    found: dict[str, set[str]] = {}
+    for contract in NAMES:
+        for entry in load(contract).abi:
+            if entry["type"] == "event":
+                found.setdefault(entry["name"], set()).add(contract)
+    return {kind: frozenset(found[kind.__name__]) for kind in KINDS}
 
 
 @cache

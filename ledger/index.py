@@ -11,7 +11,7 @@ enough, and what replaces it is folded on top. Whoever must not act on what may 
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from collections.abc import Iterable
 from typing import Final
 
@@ -19,22 +19,36 @@ import msgspec
 
 from ledger.events import (
     AccountRotated,
+    Answered,
+    BatchRegistered,
+    BatchStatusChanged,
+    Challenged,
+    Checkpointed,
     Claimed,
+    Decided,
+    Demanded,
     Entry,
     Event,
+    Expired,
+    Forced,
     Funded,
     KeyRotated,
+    Lapsed,
     MetaChanged,
     Position,
+    Proven,
+    Reclaimed,
     Registered,
     RoundAnchored,
+    RoundStruck,
+    Slashed,
     StatusChanged,
     TaskCreated,
     TaskEnded,
 )
 from middleware.errors import OurFault, PeerFault
 from middleware.ports import Batch, Cursor, Head
-from middleware.types import Header, Node, Roster, Seen, Status, Task, Tier
+from middleware.types import Header, Leaf, Node, Roster, Seen, Status, Task, Tier
 from middleware.wire.commitment import unpack_name
 from middleware.wire.policy import decode_policy
 
@@ -58,9 +72,48 @@ class MalformedTask(msgspec.Struct, frozen=True):
     reason: str
 
 
+class DeviceBatch(msgspec.Struct, frozen=True):
+    """Devices `first` to `first` + `count` - 1, registered at once; `status` is that of those who are no nodes of their own.
+    `list` is the digest of the blob that lists them (`wire.members`)."""
+
+    first: int
+    count: int
+    root: bytes
+    list: bytes
+    owner: bytes
+    status: Status
+    since: int  # the registering block
+
+
+class ForcedUpdate(msgspec.Struct, frozen=True):
+    """Update number `k` of a task that came past its edge. `position.time` is the contract's `forcedAt`."""
+
+    k: int
+    chain: bytes  # by which a header acknowledges this one and all before it
+    leaf_hash: bytes
+    leaf: Leaf
+    position: Position
+
+
+class RecordedLog(msgspec.Struct, frozen=True):
+    """How far a node's own log had grown."""
+
+    size: int
+    root: bytes
+    position: Position
+
+
+class Punished(msgspec.Struct, frozen=True):
+    """A node that lost stake."""
+
+    event: Slashed
+    position: Position
+
+
 class Index:
     """The fold. `entries` is everything that was folded, in order. Tasks and nodes are by id; `funded` is by task,
-    `claimed` by (task, node), both in token units."""
+    `claimed` by (task, node), both in token units. `forced` and `struck` (the first round that does not count) are by
+    task, `checkpoints` by node; `demands` and `challenges` are the open ones, by id."""
 
     def __init__(self) -> None:
         self.head: Head | None = None
@@ -76,6 +129,15 @@ class Index:
         self.registrations: dict[int, Registered] = {}
         self.funded: dict[int, int] = {}
         self.claimed: dict[tuple[int, int], int] = {}
+        self.forced: dict[int, list[ForcedUpdate]] = {}
+        self.struck: dict[int, int] = {}
+        self.checkpoints: dict[int, list[RecordedLog]] = {}
+        self.slashes: list[Punished] = []
+        self.proven: list[Proven] = []
+        self.demands: dict[int, Demanded] = {}
+        self.challenges: dict[int, Challenged] = {}
+        self._batches: dict[int, list[tuple[int, DeviceBatch]]] = {}
+        self._firsts: list[int] = []  # of the batches, ascending
         self._histories: dict[int, list[tuple[int, Node]]] = {}
         self._changes: list[int] = []  # blocks in which any node changed, ascending
         self._rosters: dict[int, dict[int, Node]] = {}  # by the last of those blocks that counts
@@ -124,6 +186,24 @@ class Index:
         """A block whose roster is the present one: `lag` blocks below the head, or the last in which a node changed if that is
         newer. Readers that are a few blocks behind know it too."""
         return max(self._changes[-1] if self._changes else 0, self.head_block - lag)
+
+    def batch_at(self, first: int, block: int) -> DeviceBatch | None:
+        """The batch that begins at `first` with the status that it had at the end of `block`; None if it was not there."""
+        history = self._batches.get(first, [])
+        place = bisect_right(history, block, key=lambda change: change[0])
+        return history[place - 1][1] if place else None
+
+    def batches(self, block: int | None = None) -> list[DeviceBatch]:
+        """Every batch as it was at the end of `block`, now if None, in order of ids."""
+        at = self.head_block if block is None else block
+        found = (self.batch_at(first, at) for first in self._firsts)
+        return [batch for batch in found if batch is not None]
+
+    def batch_of(self, number: int) -> DeviceBatch | None:
+        """The batch, as it is now, that node `number` came with; None if it came alone, or never."""
+        place = bisect_right(self._firsts, number)
+        batch = self._batches[self._firsts[place - 1]][-1][1] if place else None
+        return batch if batch is not None and number < batch.first + batch.count else None
 
     def witness(self, block: int) -> Seen:
         """The newest block at or before `block` that holds an entry; zeros if there is none."""
@@ -211,15 +291,21 @@ class Index:
         match event:
             case Registered():
                 self.registrations[event.id] = event
-                self._put(at.block, _node(event, at.block))
+                batch = self.batch_of(event.id)
+                self._put(at.block, _node(event, at.block if batch is None else batch.since))
             case StatusChanged():
-                self._change(event.id, at.block, status=Status(event.status))
+                self._change(event.id, at.block, status=_status(event.status, "node", event.id))
             case KeyRotated():
                 self._change(event.id, at.block, net_key=event.new_key)
             case AccountRotated():
                 self._change(event.id, at.block, account=event.account)
             case MetaChanged():
                 self._change(event.id, at.block, meta_hash=event.meta_hash)
+            case BatchRegistered():
+                insort(self._firsts, event.first)
+                self._batches[event.first] = [(at.block, _batch(event, at.block))]
+            case BatchStatusChanged():
+                self._change_batch(event, at.block)
             case TaskCreated():
                 self._create(event, at.block)
             case RoundAnchored():
@@ -227,8 +313,31 @@ class Index:
                 self._update_task(event.task, head=event.round)
             case TaskEnded():
                 self._update_task(event.task, open=False)
+            case RoundStruck():
+                self.struck[event.task] = min(self.struck.get(event.task, event.round), event.round)
+                self._update_task(event.task, open=False)
+            case Forced():
+                forced = ForcedUpdate(event.k, event.chain, event.leaf_hash, event.leaf, at)
+                self.forced.setdefault(event.task, []).append(forced)
+            case Checkpointed():
+                recorded = RecordedLog(event.size, event.root, at)
+                self.checkpoints.setdefault(event.node, []).append(recorded)
+            case Slashed():
+                self.slashes.append(Punished(event, at))
+            case Proven():
+                self.proven.append(event)
+            case Demanded():
+                self.demands[event.id] = event
+            case Challenged():
+                self.challenges[event.id] = event
+            case Answered() | Expired():
+                self.demands.pop(event.id, None)
+            case Decided() | Lapsed():
+                self.challenges.pop(event.id, None)
             case Funded():
                 self.funded[event.task] = self.funded.get(event.task, 0) + event.amount
+            case Reclaimed():
+                self.funded[event.task] = self.funded.get(event.task, 0) - event.amount
             case Claimed():
                 self.claimed[event.task, event.node] = event.cumulative
 
@@ -240,6 +349,14 @@ class Index:
             return
         self.tasks[event.task] = Task(
             event.task, event.cloud, policy, event.policy_hash, event.genesis_model, event.window, block
+        )
+
+    def _change_batch(self, event: BatchStatusChanged, block: int) -> None:
+        history = self._batches.get(event.first)
+        if history is None:
+            raise PeerFault("malformed", f"the record changes batch {event.first}, which it never registered")
+        history.append(
+            (block, msgspec.structs.replace(history[-1][1], status=_status(event.status, "batch", event.first)))
         )
 
     def _update_task(self, number: int, **changes: object) -> None:
@@ -259,12 +376,24 @@ class Index:
         self._rosters.pop(block, None)
 
 
-def _node(event: Registered, block: int) -> Node:
+def _status(number: int, what: str, id: int) -> Status:
+    try:
+        return Status(number)
+    except ValueError as error:
+        raise PeerFault("malformed", f"status of {what} {id}: {error}") from error
+
+
+def _batch(event: BatchRegistered, block: int) -> DeviceBatch:
+    status = _status(event.status, "batch", event.first)
+    return DeviceBatch(event.first, event.count, event.root, event.list, event.owner, status, block)
+
+
+def _node(event: Registered, since: int) -> Node:
     try:
         tier, status = Tier(event.tier), Status(event.status)
     except ValueError as error:
         raise PeerFault("malformed", f"registration of node {event.id}: {error}") from error
     return Node(
         event.id, event.net_key, event.account, event.owner, tier, status, event.parent, unpack_name(event.name),
-        event.meta_hash, block,
+        event.meta_hash, since,
     )  # fmt: skip

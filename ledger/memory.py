@@ -209,8 +209,7 @@ class MemoryLedger:
         return outcome
 
     def _entry(self, call: AnyCall, position: Position, event: Event) -> Entry:
-        tokens = isinstance(event, events.Transfer | events.Approval)
-        contract = "Credit" if tokens else call.contract
+        contract = events.emitter(event, call.contract)
         return events.entry_of(position, event, self.specification.addresses[contract])
 
     def _ancestor(self, cursor: Cursor) -> int:

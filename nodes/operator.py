@@ -23,7 +23,6 @@ from middleware.trust.keys import AccountKey
 from middleware.types import CodecSpec, Grid, Node, Policy, Roster, Rule, Status, Training
 from middleware.wire import tensors
 from middleware.wire.manifest import decode_manifest
-from middleware.wire.policy import encode_policy
 
 VERBS: dict[str, Callable[[int], Admit | Suspend | Reinstate | Revoke]] = {
     "admit": Admit,
@@ -140,7 +139,7 @@ class Operator:
         node = named(await self.roster(), cloud)
         model = tensors.model_hash(tensors.encode_model(genesis(policy)))
         before = set((await self.refresh()).tasks)
-        await self.ledger.send(CreateTask(node.id, window, model, encode_policy(policy)), self.key)
+        await self.ledger.send(CreateTask.of(node.id, window, model, policy), self.key)
         new = set((await self.refresh()).tasks) - before
         if len(new) != 1:
             raise LedgerRefused("TaskNotFound", sorted(new))

@@ -6,11 +6,12 @@ import {ERC20} from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
 import {ERC20Capped} from "@openzeppelin/contracts/token/ERC20/extensions/ERC20Capped.sol";
 import {ERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/ERC20Permit.sol";
 
+import {IBurnable} from "./interfaces/IBurnable.sol";
 import {Roles} from "./libraries/Roles.sol";
 
 /// @title Credit
 /// @notice The network's unit of account: an ERC-20 with permit (ERC-2612), without hooks, capped for ever.
-contract Credit is ERC20Capped, ERC20Permit {
+contract Credit is IBurnable, ERC20Capped, ERC20Permit {
     /* CONSTANTS */
 
     /// @notice The most credit that can ever exist: 10^9 units of 10^18. Fits 96 bits, in which stakes are kept.
@@ -29,6 +30,13 @@ contract Credit is ERC20Capped, ERC20Permit {
         ERC20Permit("Drystone Credit")
     {
         authority = authority_;
+    }
+
+    /* HOLDERS */
+
+    /// @inheritdoc IBurnable
+    function burn(uint256 amount) external {
+        _burn(msg.sender, amount);
     }
 
     /* ADMINISTRATION */

@@ -9,7 +9,9 @@ import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
+import {IBurnable} from "./interfaces/IBurnable.sol";
 import {IRegistry} from "./interfaces/IRegistry.sol";
+import {MerkleLog} from "./libraries/MerkleLog.sol";
 import {Roles} from "./libraries/Roles.sol";
 
 /// @title Registry
@@ -32,6 +34,16 @@ contract Registry is IRegistry, EIP712 {
 
     /// @dev The length of an ed25519 signature.
     uint256 internal constant PROOF_BYTES = 64;
+
+    /// @dev The most members of one batch, by a registrar and by others: ids are 32 bits, and nobody may use them up.
+    uint32 internal constant MAX_BATCH = 1 << 20;
+    uint32 internal constant MAX_OPEN_BATCH = 1 << 14;
+
+    /// @dev How long a retired account's signatures bind its node.
+    uint256 internal constant RETIRED_SECONDS = 1 days;
+
+    /// @dev What the data of a member's leaf begins with.
+    bytes17 internal constant MEMBER_PURPOSE = "drystone/member/1";
 
     bytes32 internal constant REGISTRATION_TYPEHASH = keccak256(
         "Registration(bytes32 netKey,address account,address owner,uint8 tier,uint32 parent,bytes32 name,bytes32 metaHash,uint256 deadline)"
@@ -59,15 +71,19 @@ contract Registry is IRegistry, EIP712 {
     /// @inheritdoc IRegistry
     bool public paused;
     /// @inheritdoc IRegistry
-    address public arbiter;
+    mapping(address account => bool) public isArbiter;
     /// @inheritdoc IRegistry
     mapping(address account => uint32 id) public idOfAccount;
+    /// @inheritdoc IRegistry
+    mapping(address account => uint48 time) public retiredAt;
     /// @inheritdoc IRegistry
     mapping(bytes32 netKey => uint32 id) public idOfKey;
     /// @inheritdoc IRegistry
     mapping(uint32 id => address account) public proposedAccount;
 
     mapping(uint32 id => Node) internal _nodes;
+    mapping(uint32 first => Batch) internal _batches;
+    address internal _firstArbiter;
 
     /* CONSTRUCTOR */
 
@@ -98,24 +114,13 @@ contract Registry is IRegistry, EIP712 {
         if (paused) revert Paused();
         if (block.timestamp > deadline) revert Expired(deadline);
         if (spec.tier < END || spec.tier > CLOUD) revert BadTier(spec.tier);
-        if (!_fits(spec.parent, spec.tier)) revert BadParent(spec.parent, spec.tier);
-        if (spec.netKey == 0 || netKeyProof.length != PROOF_BYTES) revert BadKey();
-        if (spec.name == 0) revert BadName();
-        if (idOfKey[spec.netKey] != 0) revert KeyTaken(spec.netKey);
-        if (idOfAccount[spec.account] != 0) revert AccountTaken(spec.account);
+        _checkSpec(spec, netKeyProof);
         if (spec.owner != spec.account && spec.owner != msg.sender) revert NotOwner(msg.sender);
         _checkSignature(spec.account, _registrationHash(spec, deadline), accountSignature);
 
         uint8 status = Roles.holds(authority, Roles.REGISTRAR, msg.sender) ? ACTIVE : PENDING;
         id = ++count;
-        idOfKey[spec.netKey] = id;
-        idOfAccount[spec.account] = id;
-        Node storage n = _nodes[id];
-        n.netKey = spec.netKey;
-        (n.account, n.tier, n.status, n.parent, n.since) =
-        (spec.account, spec.tier, status, spec.parent, uint48(block.number));
-        n.owner = spec.owner;
-        n.metaHash = spec.metaHash;
+        _write(id, spec, status, uint48(block.number), uint48(block.number));
 
         _emitRegistered(id, status, spec, deadline, accountSignature, netKeyProof);
     }
@@ -163,6 +168,7 @@ contract Registry is IRegistry, EIP712 {
         if (idOfAccount[msg.sender] != 0) revert AccountTaken(msg.sender);
 
         delete proposedAccount[id];
+        retiredAt[n.account] = uint48(block.timestamp);
         n.account = msg.sender;
         idOfAccount[msg.sender] = id;
 
@@ -174,9 +180,63 @@ contract Registry is IRegistry, EIP712 {
         Node storage n = _spokenFor(id);
         _refuseRevoked(id, n);
 
-        n.metaHash = metaHash;
-
         emit MetaChanged(id, metaHash);
+    }
+
+    /* BATCHES */
+
+    /// @inheritdoc IRegistry
+    function registerBatch(bytes32 root, uint32 count_, bytes32 list) external returns (uint32 first) {
+        if (paused) revert Paused();
+        bool registrar = Roles.holds(authority, Roles.REGISTRAR, msg.sender);
+        if (count_ == 0 || count_ > (registrar ? MAX_BATCH : MAX_OPEN_BATCH)) revert BadBatch(count_);
+
+        uint8 status = registrar ? ACTIVE : PENDING;
+        first = count + 1;
+        count += count_;
+        _batches[first] = Batch(root, msg.sender, count_, status, uint48(block.number), uint48(block.number));
+
+        emit BatchRegistered(first, count_, msg.sender, status, root, list);
+    }
+
+    /// @inheritdoc IRegistry
+    function admitBatch(uint32 first) external {
+        _moveBatch(first, PENDING, ACTIVE, false);
+    }
+
+    /// @inheritdoc IRegistry
+    function suspendBatch(uint32 first) external {
+        _moveBatch(first, ACTIVE, SUSPENDED, true);
+    }
+
+    /// @inheritdoc IRegistry
+    function reinstateBatch(uint32 first) external {
+        _moveBatch(first, SUSPENDED, ACTIVE, false);
+    }
+
+    /// @inheritdoc IRegistry
+    function revokeBatch(uint32 first) external {
+        _moveBatch(first, NONE, REVOKED, true);
+    }
+
+    /// @inheritdoc IRegistry
+    function materialise(
+        uint32 first,
+        uint256 index,
+        NodeSpec calldata spec,
+        uint256 deadline,
+        bytes calldata accountSignature,
+        bytes calldata netKeyProof,
+        bytes32[] calldata path
+    ) external returns (uint32 id) {
+        id = _checkMember(first, index, spec, path);
+        _checkSpec(spec, netKeyProof);
+        _checkSignature(spec.account, _registrationHash(spec, deadline), accountSignature);
+
+        Batch storage b = _batches[first];
+        _write(id, spec, b.status, b.since, b.statusBlock);
+
+        _emitRegistered(id, b.status, spec, deadline, accountSignature, netKeyProof);
     }
 
     /* STATUS */
@@ -250,6 +310,7 @@ contract Registry is IRegistry, EIP712 {
     // slither-disable-next-line timestamp
     function withdraw(uint32 id) external {
         Node storage n = _owned(id);
+        if (n.holds != 0) revert OnHold(id);
         if (block.timestamp < n.unbondAt) revert StillBonded(n.unbondAt);
         uint96 amount = n.unbonding;
         if (amount == 0) revert InsufficientStake(id, 0);
@@ -261,31 +322,58 @@ contract Registry is IRegistry, EIP712 {
         token.safeTransfer(msg.sender, amount);
     }
 
+    /* ARBITERS */
+
     /// @inheritdoc IRegistry
-    function slash(uint32 id, uint256 amount, bytes32 reason, address to) external {
-        if (msg.sender != arbiter) revert NotArbiter(msg.sender);
-        Node storage n = _known(id);
+    function slash(uint32 id, uint256 amount, bytes32 reason, address to, uint256 reward) external {
+        Node storage n = _judged(id);
         uint256 total = uint256(n.stake) + n.unbonding;
         if (amount > total) revert InsufficientStake(id, total);
+        if (reward > amount) revert InsufficientStake(id, amount);
 
         uint96 leaving = amount < n.unbonding ? amount.toUint96() : n.unbonding;
         n.unbonding -= leaving;
         n.stake -= amount.toUint96() - leaving;
 
-        emit Slashed(id, amount, reason, to);
+        emit Slashed(id, amount, reason, to, reward);
 
-        token.safeTransfer(to, amount);
+        if (n.status == ACTIVE) _setStatus(id, n, SUSPENDED);
+        if (amount != reward) IBurnable(address(token)).burn(amount - reward);
+        if (reward != 0) token.safeTransfer(to, reward);
+    }
+
+    /// @inheritdoc IRegistry
+    function hold(uint32 id) external {
+        Node storage n = _judged(id);
+        uint16 holds = n.holds + 1;
+
+        n.holds = holds;
+
+        emit Held(id, holds);
+    }
+
+    /// @inheritdoc IRegistry
+    function release(uint32 id) external {
+        Node storage n = _judged(id);
+        uint16 holds = n.holds;
+        if (holds == 0) revert NotHeld(id);
+
+        n.holds = holds - 1;
+
+        emit Released(id, holds - 1);
     }
 
     /* ADMINISTRATION */
 
     /// @inheritdoc IRegistry
-    function setArbiter(address arbiter_) external {
+    function setArbiters(address first, address second) external {
         Roles.check(authority, Roles.ADMIN, msg.sender);
-        if (arbiter != address(0)) revert ArbiterAlreadySet(arbiter);
-        if (arbiter_ == address(0)) revert NotArbiter(arbiter_);
-        arbiter = arbiter_;
-        emit ArbiterSet(arbiter_);
+        if (_firstArbiter != address(0)) revert ArbiterAlreadySet(_firstArbiter);
+        if (first == address(0) || second == address(0)) revert NotArbiter(address(0));
+        _firstArbiter = first;
+        isArbiter[first] = true;
+        isArbiter[second] = true;
+        emit ArbitersSet(first, second);
     }
 
     /// @inheritdoc IRegistry
@@ -318,6 +406,20 @@ contract Registry is IRegistry, EIP712 {
     }
 
     /// @inheritdoc IRegistry
+    // A day, in seconds: a proposer's few seconds of freedom decide nothing.
+    // slither-disable-next-line timestamp
+    function bound(uint32 id, address signer) external view returns (bool) {
+        if (id == 0 || idOfAccount[signer] != id) return false;
+        uint256 retired = retiredAt[signer];
+        return retired == 0 || block.timestamp <= retired + RETIRED_SECONDS;
+    }
+
+    /// @inheritdoc IRegistry
+    function batch(uint32 first) external view returns (Batch memory) {
+        return _batches[first];
+    }
+
+    /// @inheritdoc IRegistry
     function minStake(uint8 tier) public view returns (uint96) {
         if (tier == END) return _minStakeEnd;
         if (tier == EDGE) return _minStakeEdge;
@@ -340,9 +442,32 @@ contract Registry is IRegistry, EIP712 {
         token.safeTransferFrom(msg.sender, address(this), amount);
     }
 
+    /// @dev Every change of status after the first goes through here, so `statusBlock` is never behind.
     function _setStatus(uint32 id, Node storage n, uint8 status) internal {
         n.status = status;
+        n.statusBlock = uint48(block.number);
         emit StatusChanged(id, status);
+    }
+
+    /// @dev `from` NONE means any status but revoked.
+    function _moveBatch(uint32 first, uint8 from, uint8 to, bool owner) internal {
+        Batch storage b = _knownBatch(first);
+        if (!owner || msg.sender != b.owner) Roles.check(authority, Roles.REGISTRAR, msg.sender);
+        if (from == NONE ? b.status == REVOKED : b.status != from) revert BadStatus(first, b.status);
+
+        b.status = to;
+        b.statusBlock = uint48(block.number);
+
+        emit BatchStatusChanged(first, to);
+    }
+
+    function _write(uint32 id, NodeSpec calldata spec, uint8 status, uint48 since, uint48 statusBlock) internal {
+        idOfKey[spec.netKey] = id;
+        idOfAccount[spec.account] = id;
+        Node storage n = _nodes[id];
+        n.netKey = spec.netKey;
+        (n.account, n.tier, n.status, n.parent, n.since) = (spec.account, spec.tier, status, spec.parent, since);
+        (n.owner, n.statusBlock) = (spec.owner, statusBlock);
     }
 
     function _setPaused(bool paused_) internal {
@@ -386,6 +511,38 @@ contract Registry is IRegistry, EIP712 {
         }
     }
 
+    /// @dev What `register` and `materialise` both ask of a node before they look at signatures.
+    function _checkSpec(NodeSpec calldata spec, bytes calldata netKeyProof) internal view {
+        if (!_fits(spec.parent, spec.tier)) revert BadParent(spec.parent, spec.tier);
+        if (spec.netKey == 0 || netKeyProof.length != PROOF_BYTES) revert BadKey();
+        if (spec.name == 0) revert BadName();
+        if (idOfKey[spec.netKey] != 0) revert KeyTaken(spec.netKey);
+        if (idOfAccount[spec.account] != 0) revert AccountTaken(spec.account);
+    }
+
+    /// @dev Member number `index` of the batch is what `spec` says, and no node yet.
+    function _checkMember(uint32 first, uint256 index, NodeSpec calldata spec, bytes32[] calldata path)
+        internal
+        view
+        returns (uint32 id)
+    {
+        Batch storage b = _knownBatch(first);
+        uint32 size = b.count;
+        if (index >= size) revert NotMember(first, index);
+        id = first + uint32(index);
+        if (_nodes[id].status != NONE) revert AlreadyMaterialised(id);
+        if (spec.tier != END) revert BadTier(spec.tier);
+        if (spec.owner != b.owner) revert NotOwner(spec.owner);
+        bytes32 root = MerkleLog.rootFromInclusion(path, index, size, _memberHash(spec));
+        if (root != b.root) revert NotMember(first, index);
+    }
+
+    function _memberHash(NodeSpec calldata spec) internal pure returns (bytes32) {
+        return MerkleLog.leafHash(
+            abi.encodePacked(MEMBER_PURPOSE, spec.netKey, spec.account, spec.parent, spec.name, spec.metaHash)
+        );
+    }
+
     function _fits(uint32 parent, uint8 tier) internal view returns (bool) {
         if (tier == CLOUD) return parent == 0;
         Node storage p = _nodes[parent];
@@ -395,6 +552,17 @@ contract Registry is IRegistry, EIP712 {
     function _known(uint32 id) internal view returns (Node storage n) {
         n = _nodes[id];
         if (n.status == NONE) revert UnknownNode(id);
+    }
+
+    function _knownBatch(uint32 first) internal view returns (Batch storage b) {
+        b = _batches[first];
+        if (b.status == NONE) revert UnknownBatch(first);
+    }
+
+    /// @dev Of a node that an arbiter deals with.
+    function _judged(uint32 id) internal view returns (Node storage n) {
+        if (!isArbiter[msg.sender]) revert NotArbiter(msg.sender);
+        n = _known(id);
     }
 
     function _owned(uint32 id) internal view returns (Node storage n) {

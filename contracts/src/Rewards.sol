@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import {IAccessManager} from "@openzeppelin/contracts/access/manager/IAccessManager.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
 import {ILedger} from "./interfaces/ILedger.sol";
 import {IRegistry} from "./interfaces/IRegistry.sol";
@@ -13,7 +14,16 @@ import {MerkleLog} from "./libraries/MerkleLog.sol";
 /// @title Rewards
 /// @notice See IRewards, which states every rule.
 contract Rewards is IRewards {
+    using SafeCast for uint256;
     using SafeERC20 for IERC20;
+
+    /* TYPES */
+
+    /// @dev One slot, because a claim touches both.
+    struct Pool {
+        uint128 funded;
+        uint128 paid;
+    }
 
     /* IMMUTABLES */
 
@@ -29,11 +39,9 @@ contract Rewards is IRewards {
     /* STORAGE */
 
     /// @inheritdoc IRewards
-    mapping(uint64 task => uint256) public funded;
-    /// @inheritdoc IRewards
-    mapping(uint64 task => uint256) public paid;
-    /// @inheritdoc IRewards
     mapping(uint64 task => mapping(uint32 node => uint128)) public claimed;
+
+    mapping(uint64 task => Pool) internal _pools;
 
     /* CONSTRUCTOR */
 
@@ -50,7 +58,7 @@ contract Rewards is IRewards {
     function fund(uint64 task, uint256 amount) external {
         if (task == 0 || task > ledger.count()) revert UnknownTask(task);
 
-        funded[task] += amount;
+        _pools[task].funded += amount.toUint128();
 
         emit Funded(task, msg.sender, amount);
 
@@ -70,22 +78,74 @@ contract Rewards is IRewards {
         uint128 before = claimed[task][node];
         if (claim_.cumulative <= before) revert NothingToClaim(node);
         uint256 amount = claim_.cumulative - before;
-        uint256 pool = funded[task];
+        Pool storage p = _pools[task];
+        uint256 pool = p.funded;
         if (total > pool) revert PoolExceeded(task, total, pool);
-        uint256 spent = paid[task] + amount;
+        uint256 spent = p.paid + amount;
         if (spent > pool) revert PoolExceeded(task, spent, pool);
 
         claimed[task][node] = claim_.cumulative;
-        paid[task] = spent;
+        p.paid = spent.toUint128();
 
         emit Claimed(task, node, account, amount, claim_.cumulative);
 
         token.safeTransfer(account, amount);
     }
 
+    /// @inheritdoc IRewards
+    function reclaim(ILedger.Header calldata header, uint256 anchoredAt, uint128 total, bytes32 tree) external {
+        uint64 task = header.task;
+        uint64 last = _lastOfEnded(task);
+        if (!ledger.isFinal(header, anchoredAt)) revert NotFinal(task, header.round);
+        if (header.round != last) revert NotLast(task, last);
+        bytes32 root = total == 0 && tree == 0 ? bytes32(0) : MerkleLog.sumRootHash(total, tree);
+        if (root != header.rewardsRoot) revert MerkleLog.BadProof();
+        _reclaim(task, total);
+    }
+
+    /// @inheritdoc IRewards
+    function reclaimUnused(uint64 task) external {
+        uint64 last = _lastOfEnded(task);
+        if (last != 0) revert NotLast(task, last);
+        _reclaim(task, 0);
+    }
+
+    /* VIEWS */
+
+    /// @inheritdoc IRewards
+    function funded(uint64 task) external view returns (uint256) {
+        return _pools[task].funded;
+    }
+
+    /// @inheritdoc IRewards
+    function paid(uint64 task) external view returns (uint256) {
+        return _pools[task].paid;
+    }
+
     /* INTERNAL */
 
-    function _provenTotal(bytes32 expected, Claim calldata claim_) internal pure returns (uint128) {
+    function _reclaim(uint64 task, uint128 promised) internal {
+        Pool storage p = _pools[task];
+        uint128 kept = promised < p.paid ? p.paid : promised;
+        if (p.funded <= kept) revert NothingToReclaim(task);
+        uint128 amount = p.funded - kept;
+
+        p.funded = kept;
+
+        emit Reclaimed(task, msg.sender, amount);
+
+        token.safeTransfer(msg.sender, amount);
+    }
+
+    /// @dev The last round that counts of a task that its publisher, the caller, sees ended; 0 if none counts.
+    function _lastOfEnded(uint64 task) internal view returns (uint64) {
+        ILedger.Task memory t = ledger.task(task);
+        if (msg.sender != t.publisher) revert NotPublisher(msg.sender);
+        if (t.open) revert TaskOpen(task);
+        return t.struck == 0 ? t.head : t.struck - 1;
+    }
+
+    function _provenTotal(bytes32 expected, Claim calldata claim_) internal view returns (uint128) {
         (bytes32 root, uint128 total) = MerkleLog.sumRootFromInclusion(
             claim_.sums, claim_.hashes, claim_.index, claim_.size, claim_.node, claim_.cumulative
         );

@@ -23,8 +23,8 @@ contract GasTest is Paying {
     function anchored(uint64 inputsCount, string memory name) internal returns (uint256) {
         ILedger.Header memory header = nextHeader(id);
         header.inputsCount = inputsCount;
-        // No honest header fills these three yet; filled, they cost the most calldata.
-        (header.forced, header.scoresRoot, header.budget) = (keccak256("a"), keccak256("b"), keccak256("c"));
+        // Filled, they cost the most calldata.
+        (header.scoresRoot, header.budget) = (keccak256("b"), keccak256("c"));
         header.rewardsRoot = keccak256("d");
         anchorAs(accountOf(1), header);
         return measured(name);
@@ -51,7 +51,7 @@ contract GasTest is Paying {
 
     function test_tasks() public {
         vm.prank(PUBLISHER);
-        ledger.createTask(ILedger.TaskSpec(1, WINDOW, GENESIS, new bytes(700)));
+        ledger.createTask(taskSpec(1, new bytes(700)));
         measured("createTask, policy of 700 zero bytes");
         vm.prank(PUBLISHER);
         ledger.closeTask(id);

@@ -30,7 +30,7 @@ contract LedgerAnchorRoundTest is World {
     ) public {
         vm.warp(block.timestamp + elapsed);
         ILedger.Header memory header = nextHeader(id);
-        (header.roster, header.inputsRoot, header.forced) = (free[0], free[1], free[2]);
+        (header.roster, header.inputsRoot, header.inputsCount) = (free[0], free[1], uint64(uint256(free[2])));
         (header.weightsRoot, header.modelOut, header.chunksRoot) = (free[3], free[4], free[5]);
         (header.scoresRoot, header.rewardsRoot, header.budget) = (free[6], free[7], free[8]);
         header.inputsCount = inputsCount;

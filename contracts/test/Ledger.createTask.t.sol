@@ -16,41 +16,59 @@ contract LedgerCreateTaskTest is World {
     }
 
     function specOfTask(bytes memory policy) internal view returns (ILedger.TaskSpec memory) {
-        return ILedger.TaskSpec({cloud: cloud, window: WINDOW, genesisModel: GENESIS, policy: policy});
+        return taskSpec(cloud, policy);
     }
 
-    function test_a_task_is_stored_whole_and_its_policy_is_in_the_event(
-        bytes calldata policy,
-        uint32 window,
-        bytes32 genesisModel
-    ) public {
-        vm.assume(policy.length > 0);
+    function expectCreated(ILedger.TaskSpec memory spec) internal {
         vm.expectEmit(true, true, true, true, address(ledger));
-        emit ILedger.TaskCreated(1, cloud, PUBLISHER, window, sha256(policy), genesisModel, policy);
-        vm.prank(PUBLISHER);
-        uint64 id = ledger.createTask(ILedger.TaskSpec(cloud, window, genesisModel, policy));
-        equal(id, 1);
-        equal(ledger.count(), 1);
-        equal(
-            keccak256(abi.encode(ledger.task(id))),
-            keccak256(
-                abi.encode(
-                    ILedger.Task({
-                        publisher: PUBLISHER,
-                        cloud: cloud,
-                        window: window,
-                        open: true,
-                        head: 0,
-                        forcedCount: 0,
-                        openDisputes: 0,
-                        policyHash: sha256(policy),
-                        genesisModel: genesisModel,
-                        lastHeader: 0,
-                        lastModel: genesisModel
-                    })
-                )
-            )
+        emit ILedger.TaskCreated(
+            1,
+            cloud,
+            PUBLISHER,
+            spec.window,
+            sha256(spec.policy),
+            spec.genesisModel,
+            spec.rule,
+            spec.trim,
+            spec.width,
+            spec.chunks,
+            spec.policy
         );
+    }
+
+    function test_a_task_is_stored_whole_and_its_policy_is_in_the_event(ILedger.TaskSpec memory spec) public {
+        vm.assume(spec.policy.length > 0 && spec.chunks > 0);
+        spec.cloud = cloud;
+        spec.rule = uint8(between(spec.rule, 0, 4));
+        spec.width = spec.width % 2 == 0 ? 2 : 4;
+        if (spec.rule != 4) spec.trim = 0;
+        expectCreated(spec);
+        vm.prank(PUBLISHER);
+        equal(ledger.createTask(spec), 1);
+        equal(ledger.count(), 1);
+        equal(keccak256(abi.encode(ledger.task(1))), keccak256(abi.encode(storedAs(spec))));
+    }
+
+    function storedAs(ILedger.TaskSpec memory spec) internal view returns (ILedger.Task memory) {
+        return ILedger.Task({
+            publisher: PUBLISHER,
+            cloud: cloud,
+            open: true,
+            rule: spec.rule,
+            trim: spec.trim,
+            width: spec.width,
+            chunks: spec.chunks,
+            head: 0,
+            struck: 0,
+            forcedCount: 0,
+            forcedDone: 0,
+            openDisputes: 0,
+            window: spec.window,
+            policyHash: sha256(spec.policy),
+            genesisModel: spec.genesisModel,
+            lastHeader: 0,
+            lastModel: spec.genesisModel
+        });
     }
 
     function test_tasks_are_numbered_in_order() public {
@@ -91,6 +109,36 @@ contract LedgerCreateTaskTest is World {
         ledger.createTask(specOfTask(new bytes(8193)));
         vm.prank(PUBLISHER);
         equal(ledger.createTask(specOfTask(new bytes(8192))), 1);
+    }
+
+    function refuses(ILedger.TaskSpec memory spec, bytes memory refusal) internal {
+        vm.expectRevert(refusal);
+        vm.prank(PUBLISHER);
+        ledger.createTask(spec);
+    }
+
+    function test_a_rule_is_one_that_can_be_judged(uint8 rule, uint8 trim, uint8 width) public {
+        ILedger.TaskSpec memory spec = specOfTask("{}");
+        (spec.rule, spec.trim, spec.width) = (rule, trim, width);
+        bool known = rule <= 4 && (trim == 0 || rule == 4) && (width == 2 || width == 4);
+        if (known) {
+            vm.prank(PUBLISHER);
+            equal(ledger.createTask(spec), 1);
+        } else {
+            refuses(spec, abi.encodeWithSelector(ILedger.BadRule.selector, rule, trim, width));
+        }
+    }
+
+    function test_rules_are_five_and_widths_two_or_four() public {
+        ILedger.TaskSpec memory spec = specOfTask("{}");
+        spec.rule = 5;
+        refuses(spec, abi.encodeWithSelector(ILedger.BadRule.selector, 5, 0, 2));
+        (spec.rule, spec.trim) = (3, 1);
+        refuses(spec, abi.encodeWithSelector(ILedger.BadRule.selector, 3, 1, 2));
+        (spec.trim, spec.width) = (0, 3);
+        refuses(spec, abi.encodeWithSelector(ILedger.BadRule.selector, 3, 0, 3));
+        (spec.width, spec.chunks) = (4, 0);
+        refuses(spec, abi.encodeWithSelector(ILedger.BadChunks.selector));
     }
 
     function test_a_pause_stops_new_tasks_and_nothing_else() public {

@@ -30,15 +30,33 @@ contract LedgerIsFinalTest is World {
         yes(ledger.isFinal(header, anchoredAt), "on time");
     }
 
-    /// @dev No function opens disputes yet; the field is written where the compiler keeps it: mapping 2, second slot, third number.
-    function test_a_disputed_task_is_not_final(uint64 disputes) public {
+    function test_a_disputed_task_is_not_final_until_every_dispute_ends(uint8 disputes) public {
         vm.assume(disputes != 0);
-        bytes32 slot = bytes32(uint256(keccak256(abi.encode(id, uint256(2)))) + 1);
-        vm.store(address(ledger), slot, bytes32(uint256(1) | uint256(disputes) << 128));
+        ledger.setArbiters(ARBITER, SECOND_ARBITER);
+        for (uint256 i = 0; i < disputes; ++i) {
+            vm.prank(i % 2 == 0 ? ARBITER : SECOND_ARBITER);
+            ledger.hold(id);
+        }
         equal(ledger.task(id).openDisputes, disputes);
-        equal(ledger.task(id).head, 1);
         vm.warp(anchoredAt + WINDOW);
-        yes(!ledger.isFinal(header, anchoredAt), "disputes come first");
+        for (uint256 i = 0; i < disputes; ++i) {
+            yes(!ledger.isFinal(header, anchoredAt), "disputes come first");
+            vm.prank(ARBITER);
+            ledger.release(id);
+        }
+        yes(ledger.isFinal(header, anchoredAt), "no dispute is left");
+    }
+
+    function test_a_struck_round_and_later_ones_are_never_final(uint64 struck) public {
+        ledger.setArbiters(ARBITER, SECOND_ARBITER);
+        ILedger.Header memory second = nextHeader(id);
+        anchorAs(accountOf(1), second);
+        struck = uint64(between(struck, 1, 2));
+        vm.prank(ARBITER);
+        ledger.strike(id, struck);
+        vm.warp(anchoredAt + WINDOW);
+        yes(ledger.isFinal(header, anchoredAt) == (struck == 2), "only what came before counts");
+        yes(!ledger.isFinal(second, anchoredAt), "struck, or after what was struck");
     }
 
     function test_another_time_is_never_final(uint256 claimedTime) public {

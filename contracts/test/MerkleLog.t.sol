@@ -10,7 +10,7 @@ import {vm} from "./support/Vm.sol";
 contract MerkleLogCaller {
     function rootFromInclusion(bytes32[] calldata path, uint256 index, uint256 size, bytes32 leaf)
         external
-        pure
+        view
         returns (bytes32)
     {
         return MerkleLog.rootFromInclusion(path, index, size, leaf);
@@ -22,7 +22,7 @@ contract MerkleLogCaller {
         uint256 second,
         bytes32 secondRoot,
         bytes32[] calldata path
-    ) external pure {
+    ) external view {
         MerkleLog.checkConsistency(first, firstRoot, second, secondRoot, path);
     }
 
@@ -33,7 +33,7 @@ contract MerkleLogCaller {
         uint256 size,
         uint32 node,
         uint128 amount
-    ) external pure returns (bytes32, uint128) {
+    ) external view returns (bytes32, uint128) {
         return MerkleLog.sumRootFromInclusion(sums, hashes, index, size, node, amount);
     }
 }
@@ -93,7 +93,7 @@ contract MerkleLogTest is Assertions {
         }
     }
 
-    function test_hashes_are_those_of_the_standard() public pure {
+    function test_hashes_are_those_of_the_standard() public view {
         equal(MerkleLog.leafHash(""), 0x6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d);
         equal(MerkleLog.leafHash("L123456"), 0x395aa064aa4c29f7010acfe3f25db9485bbd4b91897b6ad7ad547639252b4d56);
         equal(

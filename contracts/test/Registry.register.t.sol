@@ -88,10 +88,11 @@ contract RegistryRegisterTest is World {
                         since: since,
                         owner: spec.owner,
                         nonce: 0,
+                        statusBlock: since,
+                        holds: 0,
                         stake: 0,
                         unbonding: 0,
-                        unbondAt: 0,
-                        metaHash: metaHash
+                        unbondAt: 0
                     })
                 )
             )

@@ -6,9 +6,8 @@ import {Roles} from "../src/libraries/Roles.sol";
 import {World} from "./support/World.sol";
 import {vm} from "./support/Vm.sol";
 
-/// @notice slash, setArbiter.
+/// @notice slash, hold, release, setArbiters.
 contract RegistrySlashTest is World {
-    address internal constant ARBITER = address(0xA5B);
     address internal constant CHALLENGER = address(0xC4A);
 
     uint32 internal cloud;
@@ -18,35 +17,111 @@ contract RegistrySlashTest is World {
         cloud = enrol(1, CLOUD, 0);
     }
 
-    function hold(uint96 stake, uint96 unbonding) internal {
-        registry.setArbiter(ARBITER);
+    function staked(uint96 stake, uint96 unbonding) internal {
+        registry.setArbiters(ARBITER, SECOND_ARBITER);
         stakeFor(cloud, uint256(stake) + unbonding);
         vm.prank(accountOf(1));
         registry.unstake(cloud, unbonding);
     }
 
-    function test_what_is_unbonding_is_slashed_first(uint96 stake, uint96 unbonding, uint96 amount) public {
+    function test_what_is_unbonding_is_slashed_first(uint96 stake, uint96 unbonding, uint96 amount, uint96 reward)
+        public
+    {
         stake = uint96(between(stake, 0, 1e26));
         unbonding = uint96(between(unbonding, 0, 1e26));
         amount = uint96(between(amount, 0, uint256(stake) + unbonding));
-        hold(stake, unbonding);
+        reward = uint96(between(reward, 0, amount));
+        staked(stake, unbonding);
+        uint256 supply = credit.totalSupply();
         vm.expectEmit(true, true, true, true, address(registry));
-        emit IRegistry.Slashed(cloud, amount, "omission", CHALLENGER);
+        emit IRegistry.Slashed(cloud, amount, "omission", CHALLENGER, reward);
+        vm.expectEmit(true, true, true, true, address(registry));
+        emit IRegistry.StatusChanged(cloud, SUSPENDED);
         vm.prank(ARBITER);
-        registry.slash(cloud, amount, "omission", CHALLENGER);
+        registry.slash(cloud, amount, "omission", CHALLENGER, reward);
         uint256 leaving = amount < unbonding ? amount : unbonding;
         equal(registry.node(cloud).unbonding, unbonding - leaving);
         equal(registry.node(cloud).stake, stake - (amount - leaving));
-        equal(credit.balanceOf(CHALLENGER), amount);
+        equal(credit.balanceOf(CHALLENGER), reward);
         equal(credit.balanceOf(address(registry)), uint256(stake) + unbonding - amount);
+        equal(credit.totalSupply(), supply - (amount - reward));
+    }
+
+    function test_an_active_node_is_suspended_and_any_other_stays_as_it_is(uint8 way) public {
+        staked(1, 0);
+        vm.roll(2_000);
+        way = uint8(between(way, 0, 2));
+        uint8[3] memory expected = [SUSPENDED, SUSPENDED, REVOKED];
+        if (way == 1) {
+            vm.prank(REGISTRAR);
+            registry.suspend(cloud);
+        }
+        if (way == 2) {
+            vm.prank(REGISTRAR);
+            registry.revoke(cloud);
+        }
+        vm.roll(3_000);
+        vm.prank(SECOND_ARBITER);
+        registry.slash(cloud, 1, "omission", CHALLENGER, 0);
+        equal(registry.node(cloud).status, expected[way]);
+        equal(registry.node(cloud).statusBlock, way == 0 ? 3_000 : 2_000);
+    }
+
+    function test_nobody_is_rewarded_more_than_was_taken(uint96 amount, uint256 reward) public {
+        amount = uint96(between(amount, 0, 1e26));
+        vm.assume(reward > amount);
+        staked(amount, 0);
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.InsufficientStake.selector, cloud, amount));
+        vm.prank(ARBITER);
+        registry.slash(cloud, amount, "omission", CHALLENGER, reward);
+    }
+
+    function test_a_held_node_withdraws_nothing_until_every_dispute_ends(uint8 disputes) public {
+        vm.assume(disputes != 0);
+        staked(0, 5);
+        for (uint256 i = 0; i < disputes; ++i) {
+            vm.expectEmit(true, true, true, true, address(registry));
+            emit IRegistry.Held(cloud, uint16(i + 1));
+            vm.prank(i % 2 == 0 ? ARBITER : SECOND_ARBITER);
+            registry.hold(cloud);
+        }
+        vm.warp(block.timestamp + UNBONDING_SECONDS);
+        address owner = accountOf(1);
+        for (uint256 i = disputes; i > 0; --i) {
+            vm.expectRevert(abi.encodeWithSelector(IRegistry.OnHold.selector, cloud));
+            vm.prank(owner);
+            registry.withdraw(cloud);
+            vm.expectEmit(true, true, true, true, address(registry));
+            emit IRegistry.Released(cloud, uint16(i - 1));
+            vm.prank(ARBITER);
+            registry.release(cloud);
+        }
+        vm.prank(owner);
+        registry.withdraw(cloud);
+        equal(credit.balanceOf(owner), 5);
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.NotHeld.selector, cloud));
+        vm.prank(ARBITER);
+        registry.release(cloud);
+    }
+
+    function test_only_an_arbiter_holds_and_releases(address caller) public {
+        registry.setArbiters(ARBITER, SECOND_ARBITER);
+        vm.assume(caller != ARBITER && caller != SECOND_ARBITER);
+        bytes memory refusal = abi.encodeWithSelector(IRegistry.NotArbiter.selector, caller);
+        vm.expectRevert(refusal);
+        vm.prank(caller);
+        registry.hold(cloud);
+        vm.expectRevert(refusal);
+        vm.prank(caller);
+        registry.release(cloud);
     }
 
     function test_matured_stake_is_slashable_until_it_is_withdrawn(uint96 unbonding) public {
         unbonding = uint96(between(unbonding, 1, 1e26));
-        hold(0, unbonding);
+        staked(0, unbonding);
         vm.warp(block.timestamp + 10 * uint256(UNBONDING_SECONDS));
         vm.prank(ARBITER);
-        registry.slash(cloud, unbonding, "omission", CHALLENGER);
+        registry.slash(cloud, unbonding, "omission", CHALLENGER, 0);
         equal(registry.node(cloud).unbonding, 0);
     }
 
@@ -55,47 +130,49 @@ contract RegistrySlashTest is World {
         unbonding = uint96(between(unbonding, 0, 1e26));
         uint256 total = uint256(stake) + unbonding;
         amount = between(amount, total + 1, type(uint256).max);
-        hold(stake, unbonding);
+        staked(stake, unbonding);
         vm.expectRevert(abi.encodeWithSelector(IRegistry.InsufficientStake.selector, cloud, total));
         vm.prank(ARBITER);
-        registry.slash(cloud, amount, "omission", CHALLENGER);
+        registry.slash(cloud, amount, "omission", CHALLENGER, 0);
     }
 
     function test_only_the_arbiter_slashes(address caller, bool named) public {
-        vm.assume(caller != ARBITER && (named || caller != address(0)));
-        if (named) registry.setArbiter(ARBITER);
+        vm.assume(caller != ARBITER && caller != SECOND_ARBITER);
+        if (named) registry.setArbiters(ARBITER, SECOND_ARBITER);
         vm.expectRevert(abi.encodeWithSelector(IRegistry.NotArbiter.selector, caller));
         vm.prank(caller);
-        registry.slash(cloud, 0, "omission", CHALLENGER);
+        registry.slash(cloud, 0, "omission", CHALLENGER, 0);
     }
 
     function test_an_unknown_node_is_not_slashed(uint32 other) public {
         vm.assume(other != cloud);
-        registry.setArbiter(ARBITER);
+        registry.setArbiters(ARBITER, SECOND_ARBITER);
         vm.expectRevert(abi.encodeWithSelector(IRegistry.UnknownNode.selector, other));
         vm.prank(ARBITER);
-        registry.slash(other, 0, "omission", CHALLENGER);
+        registry.slash(other, 0, "omission", CHALLENGER, 0);
     }
 
-    function test_the_arbiter_is_named_once(address arbiter, address other) public {
-        vm.assume(arbiter != address(0));
+    function test_the_arbiters_are_named_once(address first, address second) public {
+        vm.assume(first != address(0) && second != address(0));
         vm.expectEmit(true, true, true, true, address(registry));
-        emit IRegistry.ArbiterSet(arbiter);
-        registry.setArbiter(arbiter);
-        equal(registry.arbiter(), arbiter);
-        vm.expectRevert(abi.encodeWithSelector(IRegistry.ArbiterAlreadySet.selector, arbiter));
-        registry.setArbiter(other);
+        emit IRegistry.ArbitersSet(first, second);
+        registry.setArbiters(first, second);
+        yes(registry.isArbiter(first) && registry.isArbiter(second), "both judge");
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.ArbiterAlreadySet.selector, first));
+        registry.setArbiters(second, first);
     }
 
     function test_nobody_is_not_an_arbiter() public {
         vm.expectRevert(abi.encodeWithSelector(IRegistry.NotArbiter.selector, address(0)));
-        registry.setArbiter(address(0));
+        registry.setArbiters(address(0), ARBITER);
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.NotArbiter.selector, address(0)));
+        registry.setArbiters(ARBITER, address(0));
     }
 
     function test_only_the_administrator_names_the_arbiter(address caller) public {
         vm.assume(caller != address(this));
         expectNotAuthorised(caller, Roles.ADMIN);
         vm.prank(caller);
-        registry.setArbiter(caller);
+        registry.setArbiters(caller, caller);
     }
 }

@@ -25,6 +25,7 @@ _REGISTRATION_TYPE: Final = keccak(
     b"bytes32 metaHash,uint256 deadline)"
 )
 _ROTATION_TYPE: Final = keccak(b"KeyRotation(uint32 id,bytes32 newKey,uint32 nonce,uint256 deadline)")
+_DIRECT_TYPE: Final = keccak(b"Direct(uint64 task,uint64 round,uint32 node,bytes32 leaf)")
 _RECEIPT_TYPE: Final = keccak(b"Receipt(uint64 task,uint64 round,uint32 edge,uint64 index,bytes32 leaf)")
 _EDGE_ROOT_TYPE: Final = keccak(
     b"EdgeRoot(uint64 task,uint64 round,uint32 edge,bytes32 root,uint64 count,bytes32 aggregate,bytes32 weights,"
@@ -86,6 +87,11 @@ def registration_digest(
 def rotation_digest(domain: Domain, node: int, new_key: bytes, nonce: int, deadline: int) -> bytes:
     """What the account and the new network key sign; `domain` is the Registry's."""
     return _digest(domain, _ROTATION_TYPE, _uint(node, 32), _word(new_key), _uint(nonce, 32), _uint(deadline, 256))
+
+
+def direct_digest(domain: Domain, task: int, round: int, node: int, leaf_hash: bytes) -> bytes:
+    """What a device's account signs to force its update past a silent edge; `domain` is the Ledger's."""
+    return _digest(domain, _DIRECT_TYPE, _uint(task, 64), _uint(round, 64), _uint(node, 32), _word(leaf_hash))
 
 
 def receipt_digest(domain: Domain, receipt: Receipt) -> bytes:

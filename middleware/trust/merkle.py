@@ -211,10 +211,17 @@ def sum_node_hash(left_sum: int, left: bytes, right_sum: int, right: bytes) -> b
 
 def sum_root(entries: Sequence[tuple[int, int]]) -> bytes:
     """The rewards root over (node, cumulative) in ascending node id; 32 zero bytes when there are none."""
-    if not entries:
-        return ZERO32
-    total, top = _sum_levels(entries)[-1][0]
-    return _seal_sum(total, top)
+    return seal_sum(*sum_top(entries)) if entries else ZERO32
+
+
+def sum_top(entries: Sequence[tuple[int, int]]) -> SumStep:
+    """(total, hash of the tree's top node) over (node, cumulative) in ascending node id; (0, zero) when there are none."""
+    return _sum_levels(entries)[-1][0] if entries else (0, ZERO32)
+
+
+def seal_sum(total: int, top: bytes) -> bytes:
+    """SHA-256(0x02 || total u128 || top): the commitment to a whole sum tree."""
+    return sha256(b"\x02" + total.to_bytes(16, "big") + top).digest()
 
 
 def sum_path(entries: Sequence[tuple[int, int]], index: int) -> list[SumStep]:
@@ -245,7 +252,7 @@ def sum_root_from_path(
             sum_node_hash(amount, step, total, value) if sibling_is_left else sum_node_hash(total, value, amount, step)
         )
         total += amount
-    return total, _seal_sum(total, value)
+    return total, seal_sum(total, value)
 
 
 def verify_sum(expected: bytes, node: int, cumulative: int, index: int, size: int, steps: Sequence[SumStep]) -> bool:
@@ -268,10 +275,6 @@ def _sum_levels(entries: Sequence[tuple[int, int]]) -> list[list[SumStep]]:
         ]
         levels.append(above + level[len(level) & ~1 :])
     return levels
-
-
-def _seal_sum(total: int, top: bytes) -> bytes:
-    return sha256(b"\x02" + total.to_bytes(16, "big") + top).digest()
 
 
 def _require_entry(node: int, cumulative: int) -> None:

@@ -87,6 +87,11 @@ def require_receipt(receipt: Receipt) -> None:
 def leaf_data(context: Context, leaf: Leaf) -> bytes:
     """183 bytes: what an update's leaf hash is taken over."""
     require_leaf(leaf)
+    return pack_leaf(context, leaf)
+
+
+def pack_leaf(context: Context, leaf: Leaf) -> bytes:
+    """As `leaf_data`, for evidence: a leaf that no honest node makes (of weight 0) has a hash too."""
     return _LEAF.pack(
         LEAF_PURPOSE, context.chain_id, context.ledger, leaf.task, leaf.round, leaf.node, leaf.edge, leaf.sequence,
         leaf.weight, leaf.ciphertext, leaf.update_root, leaf.metrics,

@@ -514,6 +514,46 @@ def audit_explain(
     verbs.explain(home, log, blobs or [], task_number, name, number, as_json)
 
 
+@audit.command("bundle")
+@reported
+def audit_bundle(
+    name: Annotated[str, typer.Argument(help="Name or number of the node.")],
+    number: Annotated[int, typer.Argument(help="Number of the round.")],
+    out: Annotated[Path, typer.Option(help="File to write.")],
+    task_number: TaskOption = 1,
+    block: Annotated[
+        Optional[int], typer.Option(help="Block whose state is proven; by default the one that anchored the round.")
+    ] = None,
+    rpc: Annotated[
+        Optional[str], typer.Option(help="Node of the chain to ask instead of the address book's, such as an archive node.")
+    ] = None,
+    home: HomeOption = HOME, blobs: BlobsOption = None, as_json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Write a file that proves a node's update and reward against one block hash, with no node to be trusted."""
+    from nodes.cli import bundle as verbs
+
+    verbs.bundle(home, blobs or [], task_number, name, number, out, block, rpc, as_json)
+
+
+@audit.command("verify-bundle")
+@reported
+def audit_verify_bundle(
+    file: Annotated[Path, typer.Argument(help="File that `audit bundle` wrote.")],
+    block_hash: Annotated[Optional[str], typer.Option(help="Hash of the bundle's block, from a source you trust.")] = None,
+    ledger: Annotated[
+        Optional[str], typer.Option(help="Address of the ledger; by default the address book's below --home.")
+    ] = None,
+    chain_id: Annotated[
+        Optional[int], typer.Option(help="Id of the chain; by default the address book's below --home.")
+    ] = None,
+    home: HomeOption = HOME, as_json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Check such a file offline: VALID exits 0, INVALID 3, UNVERIFIABLE 4 while no block hash is given."""
+    from nodes.cli import bundle as verbs
+
+    verbs.verify_bundle(home, file, block_hash, ledger, chain_id, as_json)
+
+
 # ------------------------------------------------------------------------------------------------------------------ demo
 
 

@@ -22,8 +22,9 @@ interface IRegistry {
         bytes32 metaHash;
     }
 
-    /// @notice A node in storage, five slots. Amounts are in token units, `unbondAt` in seconds, `since` is the block that
-    /// registered the node. `nonce` counts its key rotations.
+    /// @notice A node in storage, four slots. Amounts are in token units, `unbondAt` in seconds. `since` is the block that
+    /// registered the node, `statusBlock` the block of its last change of status (at first, `since`). `nonce` counts its key
+    /// rotations, `holds` the open disputes against it. Its description's hash is in the events only: no contract reads it.
     struct Node {
         bytes32 netKey;
         address account;
@@ -33,10 +34,22 @@ interface IRegistry {
         uint48 since;
         address owner;
         uint32 nonce;
+        uint48 statusBlock;
+        uint16 holds;
         uint96 stake;
         uint96 unbonding;
         uint48 unbondAt;
-        bytes32 metaHash;
+    }
+
+    /// @notice A batch of devices, known by its first id: the members' ids are first .. first + count - 1, and `root` is the
+    /// tree over their leaves. Status and blocks are those of every member that is not materialised.
+    struct Batch {
+        bytes32 root;
+        address owner;
+        uint32 count;
+        uint8 status;
+        uint48 since;
+        uint48 statusBlock;
     }
 
     /* ERRORS */
@@ -69,10 +82,22 @@ interface IRegistry {
     error StillBonded(uint256 until);
     /// @notice The node has only `stake` to move.
     error InsufficientStake(uint32 id, uint256 stake);
-    /// @notice Only the arbiter slashes; and nobody is not an arbiter.
+    /// @notice Only an arbiter slashes and holds; and nobody is not an arbiter.
     error NotArbiter(address caller);
-    /// @notice The arbiter was named before, and stays.
+    /// @notice The arbiters were named before, and stay.
     error ArbiterAlreadySet(address arbiter);
+    /// @notice A dispute against the node is open: its stake stays until that ends.
+    error OnHold(uint32 id);
+    /// @notice The node is not held.
+    error NotHeld(uint32 id);
+    /// @notice A batch has 1 to 2^20 members, and to 2^14 when the caller is not a registrar.
+    error BadBatch(uint32 count);
+    /// @notice No batch begins at this id.
+    error UnknownBatch(uint32 first);
+    /// @notice The batch has no such member.
+    error NotMember(uint32 first, uint256 index);
+    /// @notice The member is a node of its own already.
+    error AlreadyMaterialised(uint32 id);
 
     /* EVENTS */
 
@@ -107,10 +132,20 @@ interface IRegistry {
     event Unbonding(uint32 indexed id, uint256 amount, uint256 until);
     /// @notice Stake left.
     event Withdrawn(uint32 indexed id, uint256 amount);
-    /// @notice Stake was taken, for `reason`.
-    event Slashed(uint32 indexed id, uint256 amount, bytes32 reason, address to);
-    /// @notice The arbiter was named, once and for all.
-    event ArbiterSet(address indexed arbiter);
+    /// @notice Stake was taken, for `reason`: `reward` of `amount` went to `to`, the rest was burned.
+    event Slashed(uint32 indexed id, uint256 amount, bytes32 reason, address to, uint256 reward);
+    /// @notice One more dispute holds the node's stake; `holds` do now.
+    event Held(uint32 indexed id, uint16 holds);
+    /// @notice A dispute let go of the node's stake; `holds` are left.
+    event Released(uint32 indexed id, uint16 holds);
+    /// @notice The two arbiters were named, once and for all.
+    event ArbitersSet(address indexed first, address indexed second);
+    /// @notice `count` devices joined under one root. `list` is the SHA-256 of the blob that lists them.
+    event BatchRegistered(
+        uint32 indexed first, uint32 count, address indexed owner, uint8 status, bytes32 root, bytes32 list
+    );
+    /// @notice The status of every member that is not materialised changed.
+    event BatchStatusChanged(uint32 indexed first, uint8 status);
     /// @notice Registrations were stopped or allowed again.
     event PauseChanged(bool paused);
 
@@ -152,13 +187,62 @@ interface IRegistry {
     /// @notice Takes over as the node's account. Only the proposed one.
     ///
     /// Reverts: UnknownNode, NotOwner, BadStatus (revoked), AccountTaken.
-    /// @dev Warning: an owner that was its own account stays the owner.
+    /// @dev Warning: an owner that was its own account stays the owner. What the old account signed binds the node for a day
+    /// more, so that no fault escapes by a rotation.
     function acceptAccount(uint32 id) external;
 
     /// @notice Changes the hash of the node's description. Only account or owner.
     ///
     /// Reverts: UnknownNode, NotOwner, BadStatus (revoked).
     function setMeta(uint32 id, bytes32 metaHash) external;
+
+    /* BATCHES */
+
+    /// @notice Registers `count` devices at once and returns the first id; the others follow it. The batch is active if the
+    /// caller is a registrar, else pending, and the caller owns it. A member's leaf under `root`, in order of ids, is the data
+    /// "drystone/member/1" | netKey 32 | account 20 | parent u32 | name 32 | metaHash 32.
+    ///
+    /// Reverts: Paused, BadBatch.
+    /// @dev Warning: nothing about the members is judged here. A member whose keys or parent do not hold is nobody: it can
+    /// never be materialised, and readers of the list leave it out.
+    function registerBatch(bytes32 root, uint32 count, bytes32 list) external returns (uint32 first);
+
+    /// @notice Pending to active, for members that are not materialised. Only a registrar.
+    ///
+    /// Reverts: UnknownBatch, NotAuthorised, BadStatus.
+    function admitBatch(uint32 first) external;
+
+    /// @notice Active to suspended, for members that are not materialised. Only a registrar or the owner.
+    ///
+    /// Reverts: UnknownBatch, NotAuthorised, BadStatus.
+    function suspendBatch(uint32 first) external;
+
+    /// @notice Suspended to active, for members that are not materialised. Only a registrar.
+    ///
+    /// Reverts: UnknownBatch, NotAuthorised, BadStatus.
+    function reinstateBatch(uint32 first) external;
+
+    /// @notice Any status to revoked, for ever, for members that are not materialised. Only a registrar or the owner.
+    ///
+    /// Reverts: UnknownBatch, NotAuthorised, BadStatus.
+    function revokeBatch(uint32 first) external;
+
+    /// @notice Makes member number `index` of a batch a node of its own, with the batch's status and blocks: whatever its
+    /// status, for what it earned is owed. Anybody may send it; the signatures are those of `register`, and `deadline` may
+    /// have passed, as the batch took the member in time. Never pausable.
+    ///
+    /// Reverts: UnknownBatch, NotMember, AlreadyMaterialised, BadTier (not end), NotOwner (not the batch's), PathTooLong,
+    /// BadProof, NotMember, BadParent, BadKey, BadName, KeyTaken, AccountTaken, BadSignature.
+    /// @dev Warning: from then on the node's own status counts, not the batch's.
+    function materialise(
+        uint32 first,
+        uint256 index,
+        NodeSpec calldata spec,
+        uint256 deadline,
+        bytes calldata accountSignature,
+        bytes calldata netKeyProof,
+        bytes32[] calldata path
+    ) external returns (uint32 id);
 
     /* STATUS */
 
@@ -205,20 +289,33 @@ interface IRegistry {
 
     /// @notice Pays out what has finished unbonding, to the owner. Only the owner. Never pausable.
     ///
-    /// Reverts: UnknownNode, NotOwner, StillBonded, InsufficientStake (nothing is unbonding).
+    /// Reverts: UnknownNode, NotOwner, OnHold, StillBonded, InsufficientStake (nothing is unbonding).
     function withdraw(uint32 id) external;
 
-    /// @notice Takes `amount` from a node, from what is unbonding first, and sends it to `to`. Only the arbiter.
+    /* ARBITERS */
+
+    /// @notice Takes `amount` from a node, from what is unbonding first; `reward` of it goes to `to`, the rest is burned. An
+    /// active node becomes suspended. Only an arbiter.
     ///
-    /// Reverts: NotArbiter, UnknownNode, InsufficientStake.
-    function slash(uint32 id, uint256 amount, bytes32 reason, address to) external;
+    /// Reverts: NotArbiter, UnknownNode, InsufficientStake (for the amount, or `reward` above it).
+    function slash(uint32 id, uint256 amount, bytes32 reason, address to, uint256 reward) external;
+
+    /// @notice Keeps a node's stake from leaving until `release`. Holds count up. Only an arbiter.
+    ///
+    /// Reverts: NotArbiter, UnknownNode.
+    function hold(uint32 id) external;
+
+    /// @notice Ends one hold. Only an arbiter.
+    ///
+    /// Reverts: NotArbiter, UnknownNode, NotHeld.
+    function release(uint32 id) external;
 
     /* ADMINISTRATION */
 
-    /// @notice Names the arbiter, once. Only ADMIN.
+    /// @notice Names the two arbiters, once. Only ADMIN.
     ///
     /// Reverts: NotAuthorised, ArbiterAlreadySet, NotArbiter (zero).
-    function setArbiter(address arbiter_) external;
+    function setArbiters(address first, address second) external;
 
     /// @notice Stops registrations, and nothing else. Only PAUSER.
     function pause() external;
@@ -228,7 +325,7 @@ interface IRegistry {
 
     /* VIEWS */
 
-    /// @notice Everything stored about a node; all zero if there is none.
+    /// @notice Everything stored about a node; all zero if there is none, or if it is a member that is not materialised.
     function node(uint32 id) external view returns (Node memory);
 
     /// @notice Who speaks for a node, and whether it may: one slot, for other contracts. All zero if there is none.
@@ -246,7 +343,7 @@ interface IRegistry {
     /// @notice The account that may accept to become the node's; zero if none was proposed.
     function proposedAccount(uint32 id) external view returns (address);
 
-    /// @notice How many nodes were ever registered; also the newest id.
+    /// @notice How many nodes were ever registered, members of batches among them; also the newest id.
     function count() external view returns (uint32);
 
     /// @notice The stake that admits a pending node of a tier, in token units; 0: only a registrar admits.
@@ -255,8 +352,17 @@ interface IRegistry {
     /// @notice How long stake stays slashable after `unstake`, in seconds.
     function unbondingSeconds() external view returns (uint48);
 
-    /// @notice Who may slash; zero until it is named.
-    function arbiter() external view returns (address);
+    /// @notice Whether this address may slash and hold.
+    function isArbiter(address account) external view returns (bool);
+
+    /// @notice When the account was replaced as its node's account, in seconds; 0 if it never was.
+    function retiredAt(address account) external view returns (uint48);
+
+    /// @notice Whether what `signer` signed binds the node: it is its account, or was until a day ago at most.
+    function bound(uint32 id, address signer) external view returns (bool);
+
+    /// @notice Everything stored about a batch; all zero if none begins there.
+    function batch(uint32 first) external view returns (Batch memory);
 
     /// @notice Whether registrations are stopped.
     function paused() external view returns (bool);

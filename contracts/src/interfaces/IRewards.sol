@@ -35,6 +35,15 @@ interface IRewards {
     /// @notice `total`, promised by the root or paid with this claim, is more than the pool was ever given.
     error PoolExceeded(uint64 task, uint256 total, uint256 funded);
 
+    /// @notice `caller` did not open the task.
+    error NotPublisher(address caller);
+    /// @notice The task may still promise rewards.
+    error TaskOpen(uint64 task);
+    /// @notice The last round that counts is `last`, 0 if none does.
+    error NotLast(uint64 task, uint64 last);
+    /// @notice Everything left in the pool is promised or paid.
+    error NothingToReclaim(uint64 task);
+
     /* EVENTS */
 
     /// @notice A task's pool grew.
@@ -44,12 +53,15 @@ interface IRewards {
         uint64 indexed task, uint32 indexed node, address indexed account, uint256 amount, uint128 cumulative
     );
 
+    /// @notice What a task's pool had beyond its promises went back to its publisher.
+    event Reclaimed(uint64 indexed task, address indexed publisher, uint256 amount);
+
     /* POOLS */
 
     /// @notice Adds `amount` to a task's pool, from the caller, who approved it.
     ///
     /// Reverts: UnknownTask, what the token says.
-    /// @dev Warning: there is no way back. What no root promises stays in the pool.
+    /// @dev Warning: what no root promises goes to the task's publisher in the end, whoever gave it.
     function fund(uint64 task, uint256 amount) external;
 
     /// @notice Pays a node's account what it has not had yet. Anybody may send it; the money goes to the account that the
@@ -60,9 +72,21 @@ interface IRewards {
     /// false root cannot take what it does not promise; and all roots together cannot take more than the pool.
     function claim(ILedger.Header calldata header, uint256 anchoredAt, Claim calldata claim_) external;
 
+    /// @notice Pays back what the last round that counts does not promise, once the task has ended. Only its publisher.
+    /// `total` and `tree` are what the round's `rewardsRoot` is the hash of, zeros when it has none.
+    ///
+    /// Reverts: NotPublisher, TaskOpen, NotFinal, NotLast, BadProof, NothingToReclaim.
+    /// @dev Warning: what was paid already stays covered too, also when a false root promises less than was paid.
+    function reclaim(ILedger.Header calldata header, uint256 anchoredAt, uint128 total, bytes32 tree) external;
+
+    /// @notice Pays back everything that was not paid, once the task has ended and no round counts. Only its publisher.
+    ///
+    /// Reverts: NotPublisher, TaskOpen, NotLast, NothingToReclaim.
+    function reclaimUnused(uint64 task) external;
+
     /* VIEWS */
 
-    /// @notice Everything that a task's pool was given, in token units.
+    /// @notice Everything that a task's pool was given and not paid back, in token units.
     function funded(uint64 task) external view returns (uint256);
 
     /// @notice Everything that a task's pool paid, in token units.

@@ -31,9 +31,40 @@ library MerkleLog {
         return sha256(abi.encodePacked(bytes1(0x00), data));
     }
 
+    /// @notice The hash of a leaf that holds the `data` of a call.
+    /// @dev As `leafHash`, in memory that is free again afterwards.
+    function leafHashCalldata(bytes calldata data) internal view returns (bytes32 hash) {
+        assembly ("memory-safe") {
+            let free := mload(0x40)
+            mstore8(free, 0)
+            calldatacopy(add(free, 1), data.offset, data.length)
+            if iszero(staticcall(gas(), 2, free, add(data.length, 1), 0, 32)) { revert(0, 0) }
+            hash := mload(0)
+        }
+    }
+
+    /// @notice The hash of a leaf that holds one hash.
+    function leafHash(bytes32 data) internal view returns (bytes32 hash) {
+        assembly ("memory-safe") {
+            mstore8(0, 0)
+            mstore(1, data)
+            if iszero(staticcall(gas(), 2, 0, 33, 0, 32)) { revert(0, 0) }
+            hash := mload(0)
+        }
+    }
+
     /// @notice The hash of an inner node.
-    function nodeHash(bytes32 left, bytes32 right) internal pure returns (bytes32) {
-        return sha256(abi.encodePacked(bytes1(0x01), left, right));
+    /// @dev sha256(abi.encodePacked(bytes1(0x01), left, right)), in memory that is free again afterwards: a path has up to 40.
+    function nodeHash(bytes32 left, bytes32 right) internal view returns (bytes32 hash) {
+        assembly ("memory-safe") {
+            let free := mload(0x40)
+            mstore8(free, 1)
+            mstore(add(free, 1), left)
+            mstore(add(free, 33), right)
+            // Precompile 2 is SHA-256. It fails only for want of gas, and the caller then has none left either.
+            if iszero(staticcall(gas(), 2, free, 65, 0, 32)) { revert(0, 0) }
+            hash := mload(0)
+        }
     }
 
     /// @notice The hash of a sum tree's leaf: `amount` belongs to `node`.
@@ -42,17 +73,43 @@ library MerkleLog {
     }
 
     /// @notice The hash of a sum tree's inner node.
+    /// @dev sha256(abi.encodePacked(bytes1(0x01), leftSum, left, rightSum, right)), in memory that is free again afterwards.
     function sumNodeHash(uint128 leftSum, bytes32 left, uint128 rightSum, bytes32 right)
         internal
-        pure
-        returns (bytes32)
+        view
+        returns (bytes32 hash)
     {
-        return sha256(abi.encodePacked(bytes1(0x01), leftSum, left, rightSum, right));
+        assembly ("memory-safe") {
+            let free := mload(0x40)
+            mstore8(free, 1)
+            mstore(add(free, 1), shl(128, leftSum))
+            mstore(add(free, 17), left)
+            mstore(add(free, 49), shl(128, rightSum))
+            mstore(add(free, 65), right)
+            if iszero(staticcall(gas(), 2, free, 97, 0, 32)) { revert(0, 0) }
+            hash := mload(0)
+        }
     }
 
     /// @notice The commitment to a whole sum tree.
     function sumRootHash(uint128 total, bytes32 tree) internal pure returns (bytes32) {
         return sha256(abi.encodePacked(bytes1(0x02), total, tree));
+    }
+
+    /* SMALL TREES */
+
+    /// @notice The root over all of a few leaves (leaf hashes), at least one. Uses the array as its workspace.
+    /// @dev Pairing neighbours and carrying an odd last one up gives the standard's shape.
+    function rootOf(bytes32[] memory leaves) internal view returns (bytes32) {
+        uint256 n = leaves.length;
+        while (n > 1) {
+            for (uint256 i = 0; i < n / 2; ++i) {
+                leaves[i] = nodeHash(leaves[2 * i], leaves[2 * i + 1]);
+            }
+            if (n & 1 == 1) leaves[n / 2] = leaves[n - 1];
+            n = (n + 1) / 2;
+        }
+        return leaves[0];
     }
 
     /* PROOFS */
@@ -63,7 +120,7 @@ library MerkleLog {
     /// too if the position matters.
     function rootFromInclusion(bytes32[] calldata path, uint256 index, uint256 size, bytes32 leaf)
         internal
-        pure
+        view
         returns (bytes32 root)
     {
         if (path.length > MAX_PATH) revert PathTooLong(path.length);
@@ -96,7 +153,7 @@ library MerkleLog {
         uint256 second,
         bytes32 secondRoot,
         bytes32[] calldata path
-    ) internal pure {
+    ) internal view {
         if (path.length > MAX_PATH) revert PathTooLong(path.length);
         if (first == 0 || first > second) revert BadProof();
         if (first == second) {
@@ -139,7 +196,7 @@ library MerkleLog {
         uint256 size,
         uint32 node,
         uint128 amount
-    ) internal pure returns (bytes32 root, uint128 total) {
+    ) internal view returns (bytes32 root, uint128 total) {
         if (hashes.length > MAX_PATH) revert PathTooLong(hashes.length);
         if (index >= size || sums.length != hashes.length) revert BadProof();
         uint256 last = size - 1;

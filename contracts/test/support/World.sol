@@ -33,6 +33,8 @@ abstract contract World is Assertions {
     address internal constant REGISTRAR = address(0xA001);
     address internal constant PUBLISHER = address(0xA002);
     address internal constant PAUSER = address(0xA004);
+    address internal constant ARBITER = address(0xA5B);
+    address internal constant SECOND_ARBITER = address(0xA5C);
     address internal constant STRANGER = address(0xBAD);
 
     /// @dev The secret keys of nodes' accounts count up from here.
@@ -147,11 +149,16 @@ abstract contract World is Assertions {
 
     /* TASKS */
 
+    /// @notice A task that nothing is recomputed of.
+    function taskSpec(uint32 cloud, bytes memory policy) internal pure returns (ILedger.TaskSpec memory) {
+        return ILedger.TaskSpec({
+            cloud: cloud, window: WINDOW, rule: 0, trim: 0, width: 2, chunks: 1, genesisModel: GENESIS, policy: policy
+        });
+    }
+
     function openTask(uint32 cloud) internal returns (uint64) {
         vm.prank(PUBLISHER);
-        return ledger.createTask(
-            ILedger.TaskSpec({cloud: cloud, window: WINDOW, genesisModel: GENESIS, policy: "{\"rounds\":20}"})
-        );
+        return ledger.createTask(taskSpec(cloud, "{\"rounds\":20}"));
     }
 
     /// @notice A header that the ledger accepts next.

@@ -12,13 +12,24 @@ from ledger import calls, events
 from ledger.record import export_record, import_record
 from middleware.errors import ConfigurationError, PeerFault
 from middleware.ports import Entry, Head, Position
-from middleware.types import ZERO32, Header
+from middleware.types import ZERO32, EdgeLeaf, Header, Leaf, Receipt
 
 HEADER = Header(
     task=1, round=2, prev=b"\x01" * 32, roster=b"\x02" * 32, policy=b"\x03" * 32, model_in=b"\x04" * 32,
     inputs_root=b"\x05" * 32, inputs_count=6, forced=ZERO32, weights_root=b"\x07" * 32, model_out=b"\x08" * 32,
     chunks_root=b"\x09" * 32, scores_root=ZERO32, rewards_root=b"\x0a" * 32, budget=ZERO32, manifest=b"\x0b" * 32,
 )  # fmt: skip
+LEAF = Leaf(1, 2, 3, 4, 5, 6, b"\7" * 32, b"\x08" * 32, b"\x09" * 32)
+EDGE = EdgeLeaf(1, 2, 4, b"\1" * 32, 5, b"\2" * 32, b"\3" * 32, 2**64 - 1)
+RECEIPT = Receipt(1, 2, 4, 0, b"\1" * 32)
+SIGNATURE, PATH = b"\x0a" * 65, (b"\x0b" * 32, b"\x0c" * 32)
+PLACED = calls.Placed(LEAF, 2, PATH)
+MEMBER = calls.Member(EDGE, 1, PATH, 2**64 - 1)
+CHUNK = calls.Chunk(1, b"\1" * 32, b"\2" * 32, PATH)
+WALK = (calls.Step(b"\1" * 32, PATH), calls.Step(b"\2" * 32, ()))
+GROUP = calls.Group(1, (b"update", b"other"), PATH, (), CHUNK, WALK)
+INNER = calls.Inner(1, 0, (b"", b"child"), CHUNK, WALK)
+STRUCTS: dict[object, object] = {Header: HEADER, Leaf: LEAF, EdgeLeaf: EDGE}
 HEAD = Head(9, b"\x99" * 32, 1_000)
 ABOUT = {"chain_id": "31337", "ledger": "0x" + "aa" * 20}
 CALLS: list[calls.AnyCall] = [
@@ -30,8 +41,46 @@ CALLS: list[calls.AnyCall] = [
     *(kind() for kind in (calls.PauseRegistry, calls.UnpauseRegistry, calls.PauseLedger, calls.UnpauseLedger)),
     calls.ProposeAccount(1, b"\1" * 20),
     calls.SetMeta(1, b"\1" * 32),
-    calls.CreateTask(1, 60, b"\1" * 32, b"{}"),
+    calls.RegisterBatch(b"\1" * 32, 5, b"\2" * 32),
+    *(kind(7) for kind in (calls.AdmitBatch, calls.SuspendBatch, calls.ReinstateBatch, calls.RevokeBatch)),
+    calls.Materialise(
+        1, 2, b"\1" * 32, b"\2" * 20, b"\3" * 20, 1, 9, b"\4" * 32, ZERO32, 2**64, b"\5" * 65, b"\6" * 64, PATH
+    ),
+    calls.Slash(1, 2**90, b"reason".ljust(32), b"\1" * 20, 5),
+    *(kind(7) for kind in (calls.HoldNode, calls.ReleaseNode, calls.HoldTask, calls.ReleaseTask, calls.ReclaimUnused)),
+    *(kind(b"\1" * 20, b"\2" * 20) for kind in (calls.SetRegistryArbiters, calls.SetLedgerArbiters)),
+    calls.CreateTask(1, 60, calls.TRIMMED_MEAN, 3, 4, 76, b"\1" * 32, b"{}"),
     calls.AnchorRound(HEADER),
+    calls.SubmitDirect(LEAF, SIGNATURE),
+    calls.Checkpoint(1, 2, b"\1" * 32, PATH),
+    calls.Strike(1, 2),
+    calls.Reclaim(HEADER, 5, 2**127, b"\1" * 32),
+    calls.Burn(10**27),
+    calls.Omission(RECEIPT, SIGNATURE, LEAF, EDGE, SIGNATURE, b"\1" * 32, PATH),
+    calls.EdgeOmission(RECEIPT, SIGNATURE, HEADER, 5, b"\1" * 32, PATH),
+    calls.ForcedIgnored(3, HEADER, 5),
+    calls.ConflictingReceipts(RECEIPT, SIGNATURE, RECEIPT, SIGNATURE),
+    calls.ConflictingRoots(EDGE, SIGNATURE, EDGE, SIGNATURE),
+    calls.InactiveSender(EDGE, SIGNATURE, PLACED),
+    calls.DuplicateSender(EDGE, SIGNATURE, PLACED, PLACED),
+    calls.WrongGroup(HEADER, 5, MEMBER, b"\1" * 32, PATH, GROUP),
+    calls.WrongEdgeGroup(EDGE, SIGNATURE, GROUP),
+    calls.WrongNode(HEADER, 5, 2, INNER),
+    calls.WrongInnerNode(HEADER, 5, MEMBER, INNER),
+    calls.WrongEdgeNode(EDGE, SIGNATURE, INNER),
+    calls.WrongMember(HEADER, 5, MEMBER, b"\1" * 32, WALK),
+    calls.WrongWeights(HEADER, 5, MEMBER, b"\1" * 32, PATH),
+    calls.WrongCoordinate(HEADER, 5, (calls.Taken(EDGE, (b"update",)),), CHUNK, bytes(2048), 255),
+    calls.Demand(HEADER, 5, MEMBER, 2, 3, 4),
+    calls.AnswerLeaf(1, EDGE, PLACED),
+    calls.AnswerChunk(1, EDGE, PLACED, 4, bytes(528), PATH),
+    calls.AnswerRoot(1, EDGE, SIGNATURE),
+    *(kind(7) for kind in (calls.Expire, calls.Conclude, calls.Lapse)),
+    calls.Challenge(HEADER, 5, 6, b"\1" * 32),
+    calls.Commit(1, 2, b"\1" * 32),
+    calls.Reveal(1, 2, b"\1" * 32, b"\2" * 32),
+    calls.Decide(1, True),
+    calls.WithdrawShares(),
     calls.Claim(HEADER, 5, 1, 2**127, 0, 2, (2**126,), (b"\1" * 32,)),
     calls.Mint(b"\1" * 20, 10**27),
     calls.Approve(b"\1" * 20, 2**256 - 1),
@@ -53,15 +102,18 @@ def record_of(count: int) -> bytes:
 
 def sample(kind: type[events.Event]) -> events.Event:
     """An event with a different value in every field, as wide as its ABI type allows to be told apart."""
-    widths = {"account": 20, "owner": 20, "to": 20, "from_": 20, "spender": 20, "publisher": 20, "arbiter": 20}
+    widths = {"account": 20, "owner": 20, "to": 20, "from_": 20, "spender": 20, "publisher": 20, "by": 20}
+    widths |= dict.fromkeys(("beneficiary", "challenger"), 20)
     fields: dict[str, object] = {}
     for place, field in enumerate(msgspec.structs.fields(kind), start=1):
         if field.type is int:
             fields[field.name] = place
         elif field.type is bool:
             fields[field.name] = True
-        elif field.type is Header:
-            fields[field.name] = HEADER
+        elif field.type in STRUCTS:
+            fields[field.name] = STRUCTS[field.type]
+        elif kind is events.ArbitersSet:
+            fields[field.name] = bytes([place]) * 20
         else:
             fields[field.name] = bytes([place]) * widths.get(field.name, 32)
     return kind(**fields)
@@ -89,9 +141,11 @@ def test_an_event_of_another_signature_is_kept_as_other() -> None:
         events.encode_event(entry.event)
 
 
-@given(cut=st.integers(0, 7 * 32 - 1))
+@given(cut=st.integers(0, 11 * 32 - 1))
 def test_a_cut_log_is_malformed(cut: int) -> None:
-    topics, data = events.encode_event(events.TaskCreated(1, 2, b"\1" * 20, 3, b"\2" * 32, b"\3" * 32, b"p" * 64))
+    topics, data = events.encode_event(
+        events.TaskCreated(1, 2, b"\1" * 20, 3, b"\2" * 32, b"\3" * 32, 1, 0, 2, 9, b"p" * 64)
+    )
     with pytest.raises(PeerFault, match="malformed"):
         events.decode_event(topics, data[:cut])
 
@@ -100,6 +154,18 @@ def test_a_log_with_a_topic_too_few_is_malformed() -> None:
     topics, data = events.encode_event(events.Funded(1, b"\1" * 20, 5))
     with pytest.raises(PeerFault, match="2 topics"):
         events.decode_event(topics[:2], data)
+
+
+@pytest.mark.parametrize("called", ["Registry", "Ledger"])
+def test_an_event_that_several_contracts_have_is_the_called_ones(called: str) -> None:
+    assert events.emitter(events.PauseChanged(True), called) == called
+    assert events.emitter(events.ArbitersSet(b"\1" * 20, b"\2" * 20), called) == called
+
+
+def test_an_event_of_one_contract_is_its_own_whoever_was_called() -> None:
+    assert events.emitter(events.Released(1, 0), "Court") == "Registry"
+    assert events.emitter(events.Transfer(b"\1" * 20, b"\2" * 20, 5), "Arbiter") == "Credit"
+    assert events.emitter(events.RoundStruck(1, 1), "Arbiter") == "Ledger"
 
 
 def test_a_field_past_its_width_is_our_fault() -> None:

@@ -35,7 +35,7 @@ def chain() -> Specification:
     made.apply(calls.GrantRole(REGISTRAR, ADMIN), ADMIN, NOW, 1)
     made.apply(calls.GrantRole(PUBLISHER, CLOUD.address), ADMIN, NOW, 2)
     made.apply(register(made), ADMIN, NOW, 3)
-    made.apply(calls.CreateTask(1, 10, GENESIS, b"{}"), CLOUD.address, NOW, 4)
+    made.apply(calls.CreateTask(1, 10, calls.REPLAY, 0, 2, 1, GENESIS, b"{}"), CLOUD.address, NOW, 4)
     return made
 
 
@@ -88,10 +88,10 @@ def test_a_refused_call_changes_nothing(chain: Specification) -> None:
 def test_a_copy_shares_nothing_that_a_call_changes(chain: Specification) -> None:
     other = chain.copy()
     other.apply(calls.AnchorRound(first()), CLOUD.address, NOW, 5)
-    other.apply(calls.SetMeta(1, GENESIS), CLOUD.address, NOW, 6)
+    other.apply(calls.Suspend(1), CLOUD.address, NOW, 6)
     other.apply(calls.Mint(ADMIN, 7), ADMIN, NOW, 7)
     other.apply(calls.GrantRole(PUBLISHER, ADMIN), ADMIN, NOW, 8)
-    assert (chain.task(1).head, chain.node(1).meta_hash, chain.token.supply) == (0, ZERO32, 0)
+    assert (chain.task(1).head, chain.node(1).status, chain.token.supply) == (0, Status.ACTIVE, 0)
     assert (PUBLISHER, ADMIN) not in chain.roles
     assert chain.records == {}
 
