@@ -21,7 +21,7 @@ import numpy as np
 from ledger.audit.evidence import Addresses, Evidence, take
 from ledger.audit.memory import PROMISED
 from ledger.calls import AnchorRound, call_id, decode_call, encode_call
-from ledger.events import Claimed, Funded, RoundAnchored, entry_of
+from ledger.events import Checkpointed, Claimed, Funded, RoundAnchored, entry_of
 from ledger.record import export_record, import_record
 from middleware.errors import ConfigurationError
 from middleware.ports import Batch, Entry, Event, Head, Position
@@ -29,7 +29,7 @@ from middleware.protocol import settlement as settling
 from middleware.protocol import update as updates
 from middleware.protocol.settlement import Opening, Received, Reported, Settlement
 from middleware.protocol.sums import Summed
-from middleware.trust import eip712, keys, roots, seal
+from middleware.trust import eip712, keys, merkle, roots, seal
 from middleware.trust.keys import KeyFile
 from middleware.types import ZERO32, Header, Receipt, Seen, Task
 from middleware.wire import canonical, tensors
@@ -261,6 +261,7 @@ class World:
         self._cloud_tells(told)
         self._offers_tell(told)
         self._claims_tell(rewards)
+        self._checkpoints_tell()
 
     def _row(self, row: ManifestUpdate) -> Received:
         """An update as the cloud read it."""
@@ -379,6 +380,19 @@ class World:
                     new = msgspec.structs.replace(offer, prev=eip712.header_hash(last), model_in=last.model_out)
                     changes[frame] = keys.sign_message(self.domain.context, cloud.network, new).stored()
         self.swap(changes)
+
+    def log(self, node: int) -> list[bytes]:
+        """Leaf hashes of what a node signed."""
+        with self.database(node) as connection:
+            return [row[0] for row in connection.execute("SELECT leaf FROM log ORDER BY number")]
+
+    def _checkpoints_tell(self) -> None:
+        """What was put on the ledger of the nodes' logs says what those now say."""
+        for at, entry in enumerate(self.entries):
+            event = entry.event
+            if isinstance(event, Checkpointed) and event.node in self.settings:
+                root = merkle.root_over(self.log(event.node)[: event.size])
+                self.replace(at, msgspec.structs.replace(event, root=root))
 
     def _claims_tell(self, rewards: Mapping[int, int]) -> None:
         """Claims take what the last round now owes, out of a pool that holds it."""

@@ -21,7 +21,7 @@ from devnet.insider import Draft, World
 from ledger import codes
 from ledger.audit.evidence import read, unreadable
 from ledger.audit.report import Finding, Report, summarise
-from ledger.events import KeyRotated, entry_from_log
+from ledger.events import Checkpointed, KeyRotated, entry_from_log
 from middleware.errors import ConfigurationError, PeerFault
 from middleware.protocol import settlement as settling
 from middleware.protocol.settlement import Opening, Reported, Settlement
@@ -29,7 +29,7 @@ from middleware.trust import chunks, eip712, keys, merkle, roots
 from middleware.trust.keys import NetworkKey
 from middleware.types import Receipt, Seen, Verdict
 from middleware.wire import tensors
-from middleware.wire.message import EdgeReport, ReceiptReply, Update, decode_stored
+from middleware.wire.message import EdgeReport, Offer, ReceiptReply, Update, decode_stored
 from nodes.records import verify_home
 
 
@@ -300,6 +300,23 @@ def equivocation(world: World) -> Done:
     return Done(what, f"receipts of {world.name(edge)}")
 
 
+def forked_log(world: World) -> Done:
+    """The cloud signs another offer for a round that is over, and rewrites its log, though its checkpoint is on the ledger.
+    A run that is too short for a checkpoint gets one first."""
+    cloud = world.task.cloud
+    if not world.evidence.index.checkpoints.get(cloud):
+        log = world.log(cloud)
+        point = Checkpointed(cloud, len(log), merkle.root_over(log))
+        world.append(point, world.addresses.ledger, world.keys[cloud].account.address)
+    with world.database(cloud) as connection:
+        query = "SELECT round, frame FROM offer WHERE task = ? AND state = 'open' ORDER BY round"
+        round, frame = connection.execute(query, (world.task.id,)).fetchone()
+    offer = decode_stored(frame, Offer).message
+    other = msgspec.structs.replace(offer, sequence=offer.sequence + 1)
+    world.swap({frame: keys.sign_message(world.domain.context, world.keys[cloud].network, other).stored()})
+    return Done(f"{world.name(cloud)} puts another offer of round {round} into its log", f"{world.name(cloud)}/")
+
+
 def replaced_code(world: World) -> Done:
     """Somebody put other code at the Ledger's address; the record tells the code that it found there."""
     field = codes.PREFIX + "Ledger"
@@ -325,6 +342,7 @@ FAULTS: Final = tuple(
         ("padded-reward", "padded reward", padded_reward, Verdict.INVALID),
         ("skipped-round", "skipped round", skipped_round, Verdict.INVALID),
         ("rewound-chain", "rewound chain", rewound_chain, Verdict.INVALID),
+        ("forked-log", "forked operational log", forked_log, Verdict.INVALID),
         ("replaced-code", "replaced contract code", replaced_code, Verdict.INVALID),
         ("withheld-blob", "withheld blob", withheld_blob, Verdict.UNVERIFIABLE),
         ("equivocation", "edge equivocation", equivocation, Verdict.INVALID),

@@ -16,7 +16,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from ledger.calls import AnchorRound, Register
+from ledger.calls import AnchorRound, Checkpoint, Register
 from ledger.outbox import Outbox
 from middleware.errors import ConfigurationError, PeerFault, Unavailable
 from middleware.learn.train import evaluate
@@ -38,6 +38,7 @@ from middleware.trust.access import (
     judge_update,
     require_active,
 )
+from middleware.trust.merkle import consistency
 from middleware.types import ZERO32, Header, Policy, Task
 from middleware.wire import canonical, tensors
 from middleware.wire.manifest import decode_manifest
@@ -500,11 +501,20 @@ class Cloud:
                 task.id, opening.round, canonical.encode(header), header.manifest, msgspec.json.encode(summary)
             )
             self.outbox.plan(AnchorRound(header))
+            self._plan_checkpoint(opening.round)
         self.model = result.model
         self.gathering.settled(task.id, opening.round)
         LOG.info("round %d settled: accuracy %.4f%s", opening.round, summary.accuracy, ", void" if result.void else "")
         self.round_over.set()
         self.pump.set()
+
+    def _plan_checkpoint(self, round: int) -> None:
+        """Now and then, put on the ledger how far this cloud's log has grown: it cannot be rewritten behind that."""
+        agent, every = self.agent, self.agent.config.checkpoint_rounds
+        if every and round % every == 0:
+            recorded = agent.index.checkpoints.get(agent.id, [])
+            path = consistency(agent.store.log(), recorded[-1].size if recorded else 0)
+            self.outbox.plan(Checkpoint(agent.id, *agent.store.log_head(), tuple(path)))
 
     async def _evaluate(self, policy: Policy, result: Settlement) -> Metrics:
         loop, agent = asyncio.get_running_loop(), self.agent

@@ -162,6 +162,7 @@ def _facts(record: Evidence, examined: Examined) -> Facts:
         roster_at=record.index.roster,
         keys_of=record.index.keys_of,
         holds=record.index.holds,
+        checkpoints=record.index.checkpoints,
         head_block=record.index.head_block,
     )
 

@@ -26,7 +26,7 @@ _REGISTRY: Final = (
     events.Registered, events.StatusChanged, events.KeyRotated, events.AccountProposed, events.AccountRotated,
     events.MetaChanged,
 )  # fmt: skip
-_LEDGER: Final = (events.TaskCreated, events.RoundAnchored, events.TaskEnded)
+_LEDGER: Final = (events.TaskCreated, events.RoundAnchored, events.TaskEnded, events.Checkpointed)
 _REWARDS: Final = (events.Funded, events.Claimed)
 
 

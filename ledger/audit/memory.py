@@ -7,7 +7,7 @@ promise for this very leaf, and no row that an anchored round rests on is missin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -15,11 +15,12 @@ import msgspec
 from eth_hash.auto import keccak
 
 from ledger.audit.report import NOBODY, Bench
-from ledger.audit.scene import KeysOf, rewound, unsigned
+from ledger.audit.scene import KeysOf, rewound, short, unsigned
 from ledger.calls import AnchorRound, call_id, decode_call
+from ledger.index import RecordedLog
 from middleware.errors import FAULTS, PeerFault
 from middleware.ports import Position
-from middleware.trust import eip712, keys, roots
+from middleware.trust import eip712, keys, merkle, roots
 from middleware.types import Header, Receipt, Roster, Seen, Task
 from middleware.wire import canonical
 from middleware.wire.canonical import refuse_malformed
@@ -125,6 +126,7 @@ class Facts(msgspec.Struct, frozen=True):
     roster_at: Callable[[int], Roster]
     keys_of: KeysOf
     holds: Callable[[Seen], bool]  # whether the record has this block
+    checkpoints: Mapping[int, Sequence[RecordedLog]]  # what each node put on the ledger of its log, in order
     head_block: int
 
     def roster(self, task: int, round: int) -> Roster:
@@ -376,8 +378,20 @@ class _Judge:
         name = f"{self.memory.place}: log"
         for what in missing:
             self.bench.invalid("record", name, f"it does not hold the {what}", NOBODY, fault="unlogged-promise")
-        if not missing:
+        forked = next((point for point in self.facts.checkpoints.get(mine, ()) if not self._continues(point)), None)
+        if forked is not None:
+            what = (
+                f"it has {len(self.memory.log)} entries, and its first {forked.size} do not have the root "
+                f"{short(forked.root)} that this node put on the ledger in block {forked.position.block}"
+            )
+            by = f"the checkpoint transaction 0x{forked.position.transaction.hex()[:16]} of node {mine}"
+            self.bench.invalid("record", name, what, by, fault="forked-log")
+        elif not missing:
             self.bench.valid("record", name)
+
+    def _continues(self, point: RecordedLog) -> bool:
+        log = self.memory.log
+        return point.size <= len(log) and merkle.root_over(log[: point.size]) == point.root
 
     def _places(self) -> None:
         """An edge's updates have the places that it promised and signed; those of a round that it did not report on are
