@@ -19,7 +19,6 @@ import msgspec
 
 from devnet.fleet import Fleet, Shape, device_name
 from devnet.picture import draw_accuracy
-from ledger.client import AddressBook
 from ledger.connect import AnyLedger
 from ledger.index import Index
 from ledger.local import LocalLedger
@@ -27,7 +26,7 @@ from ledger.record import export_record
 from middleware.errors import ConfigurationError, Unavailable
 from middleware.types import Policy
 from nodes.cloud import Summary
-from nodes.operator import Choices, Operator, policy_of, read_blob
+from nodes.operator import Choices, Operator, policy_of, read_blob, told
 
 if TYPE_CHECKING:
     from middleware.learn.workload import Classification
@@ -191,7 +190,8 @@ class Run:
         if index.head is None:
             raise Unavailable("the ledger shows nothing")
         blocks = await self.ledger.blocks() if isinstance(self.ledger, LocalLedger) else ()
-        (out / "ledger.jsonl").write_bytes(export_record(index.entries, index.head, about_of(self.ledger.book), blocks))
+        record = export_record(index.entries, index.head, await told(self.ledger), blocks)
+        (out / "ledger.jsonl").write_bytes(record)
         (out / "ledger.json").write_bytes(self.fleet.ledger_file.read_bytes())
         return self._figures(index)
 
@@ -229,11 +229,6 @@ class Run:
             "task": self.task,
             "policy": msgspec.to_builtins(policy),
         }
-
-
-def about_of(book: AddressBook) -> dict[str, str]:
-    """The address book's fields, as an exported record opens with them."""
-    return {name: str(value) for name, value in json.loads(book.to_bytes()).items()}
 
 
 def _open(outbox: dict[str, int]) -> int:

@@ -205,6 +205,14 @@ class Index:
         self._lists[digest] = tuple(None if place in unproven else member for place, member in enumerate(members))
         self._rosters.clear()
 
+    def keys_of(self, number: int) -> list[tuple[int, bytes]]:
+        """(block, network key) of every key that a node ever had, in order; the block is the one that made it so."""
+        found: list[tuple[int, bytes]] = []
+        for block, node in self._histories.get(number, []):
+            if not found or found[-1][1] != node.net_key:
+                found.append((block, node.net_key))
+        return found
+
     def roster_block(self, lag: int) -> int:
         """A block whose roster is the present one: `lag` blocks below the head, or the last in which a node changed if that is
         newer. Readers that are a few blocks behind know it too."""

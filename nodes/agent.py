@@ -62,6 +62,7 @@ class Agent:
         self.meters = Meters()
         self.link = Link(self.config.parent, session, self.limits) if self.config.parent else None
         self.pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="work")
+        view.remember(store.witness(), store.set_witness, self.depth)
         self.id = 0
         self.state = "starting"
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # an exception of our own
@@ -94,6 +95,10 @@ class Agent:
         return self.store.next_sequence(time.time_ns())
 
     def sign(self, message: M) -> Signed[M]:
+        """The message, signed. PeerFault("overloaded") while the ledger is not the one that this node knew: nothing is
+        signed then."""
+        if self.view.rewound:
+            raise PeerFault("overloaded", self.view.rewound)
         return sign_message(self.context, self.network, message, self.limits)
 
     def receipt(self, task: int, round: int, index: int, leaf: bytes) -> Signed[ReceiptReply]:
@@ -114,9 +119,19 @@ class Agent:
             raise PeerFault("wrong-task", f"the ledger knows no task {number}")
         return task
 
+    @property
+    def depth(self) -> int:
+        """Blocks below the head from which on this node vouches for a block."""
+        return max(self.limits.witness_blocks, self.config.finality_blocks)
+
     def seen(self) -> Seen:
         """The newest block with an entry of ours that is deep enough to vouch for; zeros while there is none."""
-        return self.index.witness(self.index.head_block - max(self.limits.witness_blocks, self.config.finality_blocks))
+        return self.index.witness(self.index.head_block - self.depth)
+
+    async def sound(self) -> None:
+        """Return once the ledger has the past that this node saw: at once, or never on one that was rewound."""
+        while self.view.rewound:
+            await asyncio.sleep(STEP_SECONDS)
 
     def require_same_past(self, seen: Seen) -> None:
         """PeerFault("mismatch") when another node vouches for a block that this node's ledger does not have."""

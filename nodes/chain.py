@@ -14,6 +14,7 @@ from collections.abc import Callable
 from ledger.index import Index
 from middleware.errors import Unavailable
 from middleware.ports import Ledger
+from middleware.types import Seen
 
 LOG = logging.getLogger("drystone")
 
@@ -30,6 +31,14 @@ class ChainView:
         self.changed = asyncio.Condition()
         self.cpu_seconds = 0.0
         self._refreshing = asyncio.Lock()
+        self.rewound = ""  # why this ledger is not the one that was read before; "" while it is
+        self._seen, self._depth = Seen(), 0
+        self._keep: Callable[[Seen], None] | None = None
+
+    def remember(self, seen: Seen, keep: Callable[[Seen], None], depth: int) -> None:
+        """Go on from `seen`, the newest block that lay `depth` blocks below the head in an earlier life, and hand every
+        newer such block to `keep`."""
+        self._seen, self._keep, self._depth = seen, keep, depth
 
     @property
     def final(self) -> Index:
@@ -50,6 +59,7 @@ class ChainView:
             self.reachable = True
             final = self.final.head_block
             moved = self.index.extend(batch)
+            self._watch()
             if batch.rewind_to is not None and batch.rewind_to < final:
                 LOG.error(
                     "the chain took back block %d, which was final: finality_blocks is too small, or the chain is attacked",
@@ -60,6 +70,26 @@ class ChainView:
             async with self.changed:
                 self.changed.notify_all()
         return True
+
+    def _watch(self) -> None:
+        """A ledger that lost a block which lay deep below its head was rewound, or is another one."""
+        if self._keep is None:
+            return
+        seen, before = self._seen, self.rewound
+        if seen == Seen() or self.index.holds(seen):
+            self.rewound = ""
+            newest = self.index.witness(self.index.head_block - self._depth)
+            if newest.block > seen.block:
+                self._seen = newest
+                self._keep(newest)
+        else:
+            known = f"block {seen.block} with hash {seen.hash.hex()[:16]}"
+            self.rewound = (
+                f"stopped: the ledger was rewound, or is another one: this node had seen {known} {self._depth} blocks deep, "
+                f"and the ledger, now at block {self.index.head_block}, does not have it"
+            )
+            if not before:
+                LOG.error("%s", self.rewound)
 
     async def run(self) -> None:
         while True:

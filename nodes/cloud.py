@@ -16,7 +16,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from ledger.calls import AnchorRound, Register
+from ledger.calls import AnchorRound, Checkpoint, Register
 from ledger.forced import due
 from ledger.index import ForcedUpdate, Index
 from ledger.outbox import Outbox
@@ -41,6 +41,7 @@ from middleware.trust.access import (
     judge_update,
     require_active,
 )
+from middleware.trust.merkle import consistency
 from middleware.types import ZERO32, Header, Policy, Task
 from middleware.wire import canonical, tensors
 from middleware.wire.manifest import Manifest, decode_manifest
@@ -183,14 +184,20 @@ class Cloud:
                 raise ConfigurationError("its evaluation slices are not the ones that its policy names")
             settled = [canonical.decode(row[1], Header) for row in agent.store.settled(task.id)]
             self.moves = await loop.run_in_executor(agent.pool, self._known_moves, task, settled)
-        while head < task.policy.rounds and self.agent.index.tasks[task.id].open:
+        while head < task.policy.rounds and self._still_open(task):
             if not await self._ready(task):
                 continue
             await self._open_round(task, head + 1)
-            while self._head(task.id)[0] == head and agent.index.tasks[task.id].open:
+            while self._head(task.id)[0] == head and self._still_open(task):
                 await self._over_or_stopped()
             head = self._head(task.id)[0]
+        await agent.sound()
         self._end(task, head)
+
+    def _still_open(self, task: Task) -> bool:
+        """Whether the ledger still wants rounds of this task; a ledger that was rewound is not asked."""
+        known = self.agent.index.tasks.get(task.id)
+        return bool(self.agent.view.rewound) or (known is not None and known.open)
 
     async def _over_or_stopped(self) -> None:
         """Wait for the round's end, but look now and then whether the task was ended on the ledger."""
@@ -200,7 +207,11 @@ class Cloud:
             return
 
     async def _ready(self, task: Task) -> bool:
-        """A round opens once enough devices are active below active edges."""
+        """A round opens once enough devices are active below active edges, on the ledger that this cloud knows."""
+        if self.agent.view.rewound:
+            self.waiting = self.agent.view.rewound
+            await asyncio.sleep(STEP_SECONDS)
+            return False
         roster = self.agent.index.roster()
         edges = roster.children(self.agent.id)
         devices = [device for edge in edges for device in roster.children(edge.id)]
@@ -227,7 +238,9 @@ class Cloud:
                     roster_block=max(task.block, agent.index.roster_block(ROSTER_LAG_BLOCKS)), seen=agent.seen(),
                 )
             )  # fmt: skip
-            agent.store.put_offer(task.id, number, "open", offer.stored(), time.time())
+            with agent.store.transaction():
+                agent.store.put_offer(task.id, number, "open", offer.stored(), time.time())
+                agent.store.append_log(offer.stored())
         roster = agent.roster_at(offer.message.roster_block)
         manifest = self._manifest(last)
         self.carried = scoring.carried(policy, manifest)
@@ -587,6 +600,7 @@ class Cloud:
         if task is None or opening is None:
             return
         closed = time.time()
+        await agent.sound()
         async with self.gathering.admission:
             reports = list(self.reports.values())
         forced = await self._forced(task, opening)
@@ -609,6 +623,7 @@ class Cloud:
             self.outbox.plan(AnchorRound(header))
         if task.policy.pay == "scores":
             self.moves = scoring.remember(self.moves, self.model, result.model, task.policy.grid.exponent)
+            self._plan_checkpoint(opening.round)
         self.model = result.model
         self.gathering.settled(task.id, opening.round)
         LOG.info("round %d settled: accuracy %.4f%s", opening.round, summary.accuracy, ", void" if result.void else "")
@@ -641,6 +656,14 @@ class Cloud:
             size, scoring.pay, policy, opening, result, reports, self.carried, self.moves, measured, forced
         )
 
+    def _plan_checkpoint(self, round: int) -> None:
+        """Now and then, put on the ledger how far this cloud's log has grown: it cannot be rewritten behind that."""
+        agent, every = self.agent, self.agent.config.checkpoint_rounds
+        if every and round % every == 0:
+            recorded = agent.index.checkpoints.get(agent.id, [])
+            path = consistency(agent.store.log(), recorded[-1].size if recorded else 0)
+            self.outbox.plan(Checkpoint(agent.id, *agent.store.log_head(), tuple(path)))
+
     async def _evaluate(self, policy: Policy, result: Settlement) -> Metrics:
         loop, agent = asyncio.get_running_loop(), self.agent
         workload = self.workloads.load(policy)
@@ -670,6 +693,7 @@ class Cloud:
     async def _anchor(self) -> None:
         """Deliver what the outbox holds, in order, for as long as the node lives."""
         while True:
+            await self.agent.sound()
             began = time.thread_time()
             try:
                 await self.outbox.drain()

@@ -61,8 +61,8 @@ class Device:
         """Ask, train, deliver, for as long as the node lives."""
         place = (0, 0)
         while True:
-            poll = self.agent.sign(Poll(self.agent.id, self.agent.sequence(), *place))
             try:
+                poll = self.agent.sign(Poll(self.agent.id, self.agent.sequence(), *place))
                 offer = await self.agent.parent.poll(poll.frame())
                 if offer is None:
                     continue

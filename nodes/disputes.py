@@ -18,6 +18,7 @@ from ledger.audit.memory import OutgoingRow
 from ledger.calls import AnyCall, Approve, SubmitDirect, decode_call, encode_call
 from ledger.connect import AnyLedger
 from ledger.index import Index
+from ledger.local import LocalLedger
 from ledger.rpc import hexed
 from middleware.errors import ConfigurationError, LedgerRefused, PeerFault, Unavailable
 from middleware.ports import Outcome
@@ -86,6 +87,8 @@ class Disputes:
 
     async def bond(self) -> int:
         """What opening a dispute costs until it is decided, in token units."""
+        if isinstance(self.ledger, LocalLedger):
+            raise ConfigurationError("a local log takes no bonds: anchor it on a chain, and dispute there")
         request = {"to": hexed(self.ledger.book.court), "data": hexed(_BOND)}
         return int(await self.ledger.rpc.ask("eth_call", request, "latest"), 16)
 

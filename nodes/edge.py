@@ -88,8 +88,8 @@ class Edge:
             place = (task, round)
             await self._take(decode_stored(frame, Offer), fresh=False)
         while True:
-            poll = self.agent.sign(Poll(self.agent.id, self.agent.sequence(), *place))
             try:
+                poll = self.agent.sign(Poll(self.agent.id, self.agent.sequence(), *place))
                 offer = await self.agent.parent.poll(poll.frame())
             except (Unavailable, PeerFault) as error:
                 LOG.debug("no offer: %s", error)
@@ -274,6 +274,7 @@ class Edge:
         policy, offer = agent.task(state.task).policy, self.gathering.offered
         if missing:
             LOG.info("round %d closed without nodes %s", state.round, sorted(missing))
+        await agent.sound()
         async with self.gathering.admission:
             if (self.gathering.state.task, self.gathering.state.round) != (state.task, state.round):
                 return  # the next offer has come: nobody waits for this report

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from ledger import codes
+from ledger.artifacts import NAMES
 from ledger.calls import Admit, Approve, Claim, CloseTask, CreateTask, Fund, Reinstate, Revoke, Suspend
 from ledger.connect import AnyLedger
 from ledger.index import Anchored, Index
+from ledger.local import LocalLedger
+from ledger.rpc import hexed, unhexed
 from middleware.errors import ConfigurationError, LedgerRefused
 from middleware.trust import merkle
 from middleware.trust.keys import AccountKey
@@ -27,6 +32,18 @@ VERBS: dict[str, Callable[[int], Admit | Suspend | Reinstate | Revoke]] = {
     "reinstate": Reinstate,
     "revoke": Revoke,
 }
+
+
+async def told(ledger: AnyLedger) -> dict[str, str]:
+    """What an exported record opens with: the address book's fields, and on a chain the code at each contract's address."""
+    book = ledger.book
+    fields = {name: str(value) for name, value in msgspec.json.decode(book.to_bytes(), type=dict[str, Any]).items()}
+    if isinstance(ledger, LocalLedger):
+        return fields
+    found = await ledger.rpc.ask_all([("eth_getCode", [hexed(book.address(name)), "latest"]) for name in NAMES])
+    for name, code in zip(NAMES, found, strict=True):
+        fields[codes.PREFIX + name] = codes.code_of(name, unhexed(code)).described()
+    return fields
 
 
 class Choices(msgspec.Struct, frozen=True):

@@ -21,7 +21,8 @@ from ledger.audit.memory import AttemptRow, ContributionRow, Memory, OfferRow, O
 from ledger.audit.report import Report, summarise
 from middleware.errors import ConfigurationError, PeerFault
 from middleware.trust.keys import NetworkKey
-from middleware.types import LIMITS, Roster
+from middleware.types import LIMITS, Roster, Seen
+from middleware.wire import canonical
 from nodes.config import Settings, read_config
 from nodes.evaluation import Evaluation
 
@@ -39,6 +40,8 @@ QUERIES: Final = {  # past the indexes: a row must be found where it lies
     "contribution": "SELECT task, round, child, node, place, frame, body, reply, refused FROM contribution NOT INDEXED",
     "outgoing": "SELECT task, round, frame, body, reply, answer FROM outgoing NOT INDEXED",
     "settled": "SELECT task, round, header, manifest, summary FROM settled NOT INDEXED",
+    "log": "SELECT leaf FROM log NOT INDEXED ORDER BY number",
+    "note": "SELECT key, value FROM note",
     "outbox": "SELECT number, id, function, call, block, gas FROM outbox NOT INDEXED",
     "outbox_attempt": "SELECT hash, number, raw FROM outbox_attempt NOT INDEXED",
 }
@@ -127,11 +130,16 @@ def read_memory(database: Path, place: str, node: int, blobs: Path | None = None
             contributions = _rows(connection, "contribution", _contribution, faults)
             outgoing = _rows(connection, "outgoing", _outgoing, faults)
             settled = _rows(connection, "settled", _settled, faults)
+            log = _rows(connection, "log", _blob, faults)
+            notes = dict(_rows(connection, "note", _note, faults))
             wishes = _rows(connection, "outbox", _wish, faults, required=False)
             attempts = _rows(connection, "outbox_attempt", _attempt, faults, required=False)
     except UNREADABLE as error:
         return Memory(place, node, faults=(f"SQLite cannot read it: {error}",), altered=altered)
-    return Memory(place, node, offers, contributions, outgoing, settled, wishes, attempts, tuple(faults), altered)
+    witness = _witness(notes.get("witness", b""), faults)
+    return Memory(
+        place, node, offers, contributions, outgoing, settled, wishes, attempts, log, witness, tuple(faults), altered
+    )
 
 
 def altered_blobs(folder: Path) -> Iterator[tuple[str, bytes]]:
@@ -206,6 +214,18 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{str(value)[:40]!r} is no text")
     return value
+
+
+def _note(key: Any, value: Any) -> tuple[str, bytes]:
+    return _text(key), _blob(value)
+
+
+def _witness(value: bytes, faults: list[str]) -> Seen:
+    try:
+        return canonical.decode(value, Seen) if value else Seen()
+    except PeerFault as fault:
+        faults.append(f"its note of the ledger's past is damaged: {fault.detail}")
+        return Seen()
 
 
 def _offer(task: Any, round: Any, state: Any, frame: Any) -> OfferRow:

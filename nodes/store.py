@@ -21,6 +21,10 @@ from typing import Any
 import msgspec
 
 from middleware.errors import ConfigurationError, Unavailable
+from middleware.trust.merkle import Frontier
+from middleware.trust.roots import log_leaf
+from middleware.types import Seen
+from middleware.wire import canonical
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS note(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -35,6 +39,7 @@ CREATE TABLE IF NOT EXISTS proof(task INTEGER, round INTEGER, value BLOB NOT NUL
 CREATE TABLE IF NOT EXISTS residual(task INTEGER PRIMARY KEY, value BLOB NOT NULL, refused BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS settled(task INTEGER, round INTEGER, header BLOB NOT NULL, manifest BLOB NOT NULL,
     summary BLOB NOT NULL, PRIMARY KEY(task, round));
+CREATE TABLE IF NOT EXISTS log(number INTEGER PRIMARY KEY, leaf BLOB NOT NULL);
 """
 
 
@@ -111,6 +116,7 @@ class Store:
         except sqlite3.DatabaseError as error:
             raise ConfigurationError(f"{self.file} is not a usable node database: {error}") from error
         self.blobs = Blobs(folder / "blobs")
+        self._log = self._read_log()
 
     def close(self) -> None:
         """Close, and note the file's SHA-256 beside it: an audit then sees any byte that changes while the node is stopped."""
@@ -121,12 +127,16 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing, durable when it returns."""
+        """All or nothing, durable when it returns; within another one, part of that."""
+        if self.connection.in_transaction:
+            yield
+            return
         self.connection.execute("BEGIN IMMEDIATE")
         try:
             yield
         except BaseException:
             self.connection.execute("ROLLBACK")
+            self._log = self._read_log()
             raise
         self.connection.execute("COMMIT")
 
@@ -146,6 +156,36 @@ class Store:
         self.set_note("sequence", value.to_bytes(8, "big"))
         return value
 
+    def witness(self) -> Seen:
+        """The newest block that was deep enough below the head to stay; zeros before there was one."""
+        noted = self.note("witness")
+        return canonical.decode(noted, Seen) if noted else Seen()
+
+    def set_witness(self, seen: Seen) -> None:
+        self.set_note("witness", canonical.encode(seen))
+
+    # -------------------------------------------------------------------------------------------------------------- log
+
+    def append_log(self, frame: bytes) -> None:
+        """Note that this node signed `frame`, at the end of the log. The caller commits it with the promise itself."""
+        leaf = log_leaf(frame)
+        self.connection.execute("INSERT INTO log VALUES (?, ?)", (self._log.size, leaf))
+        self._log = self._log.append(leaf)
+
+    def _read_log(self) -> Frontier:
+        held = Frontier()
+        for leaf in self.log():
+            held = held.append(leaf)
+        return held
+
+    def log(self) -> list[bytes]:
+        """Leaf hashes of everything that this node signed and kept, in order: an RFC 9162 tree."""
+        return [bytes(row[0]) for row in self.connection.execute("SELECT leaf FROM log ORDER BY number")]
+
+    def log_head(self) -> tuple[int, bytes]:
+        """(size, root) of the log."""
+        return self._log.size, self._log.root
+
     # ----------------------------------------------------------------------------------------------------------- offers
 
     def put_offer(self, task: int, round: int, state: str, frame: bytes, at: float) -> None:
@@ -164,9 +204,13 @@ class Store:
     # ---------------------------------------------------------------------------------------------------- contributions
 
     def add_contribution(self, item: Contribution) -> None:
-        self.connection.execute(
-            "INSERT INTO contribution VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", msgspec.structs.astuple(item)
-        )
+        """Keep what a child sent with the receipt that it gets; the receipt goes into the log."""
+        with self.transaction():
+            self.connection.execute(
+                "INSERT INTO contribution VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", msgspec.structs.astuple(item)
+            )
+            if item.reply:
+                self.append_log(item.reply)
 
     def contributions(self, task: int, round: int, child: int | None = None) -> list[Contribution]:
         """In the order of the places that were promised: the order of an edge's tree."""
@@ -197,9 +241,12 @@ class Store:
     # --------------------------------------------------------------------------------------------------------- outgoing
 
     def put_outgoing(self, task: int, round: int, frame: bytes, body: bytes) -> None:
-        self.connection.execute(
-            "INSERT INTO outgoing(task, round, frame, body) VALUES (?, ?, ?, ?)", (task, round, frame, body)
-        )
+        """Keep this node's own message before it is sent; it goes into the log."""
+        with self.transaction():
+            self.connection.execute(
+                "INSERT INTO outgoing(task, round, frame, body) VALUES (?, ?, ?, ?)", (task, round, frame, body)
+            )
+            self.append_log(frame)
 
     def outgoing(self, task: int, round: int) -> tuple[bytes, bytes, bytes | None, str] | None:
         """(frame without body, body digest, reply or None, final answer or "") of this node's own message."""

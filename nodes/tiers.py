@@ -68,11 +68,12 @@ def status(agent: Agent, work: Capability) -> dict[str, object]:
         "name": agent.config.name,
         "tier": agent.config.tier,
         "id": agent.id,
-        "state": agent.state,
+        "state": agent.view.rewound or agent.state,
         "waiting_for": progress,
         "missing": missing,
         "ledger_reachable": agent.view.reachable,
         "ledger_block": agent.index.head_block,
+        "ledger_rewound": agent.view.rewound,
         "time": time.time(),
         **work.report(),
     }

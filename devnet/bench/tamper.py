@@ -1,4 +1,7 @@
-"""`make bench Q=tamper`: what an audit says when one byte of a finished run was flipped.
+"""`make bench Q=tamper`: what an audit says of a run that was tampered with, and of one that was not.
+
+First the tamper lab (`devnet.tamperlab`): every class of fault on a copy of a real run, each to be called by its own name.
+Then clean runs, of real processes, each with another seed and shape: the audit must have nothing to say. Last, random bytes.
 
 A run's folder is copied; then, one at a time, a random byte of a random file is replaced by another value, the copy is
 audited as `drystone audit verify` would, and the byte is put back. Flips are dealt evenly over the three kinds of things
@@ -30,15 +33,21 @@ from typing import Final
 import msgspec
 
 from devnet.bench.report import Row, write
-from ledger.audit.evidence import read, unreadable
+from devnet.tamperlab import Shown, audit, run_lab
 from ledger.audit.memory import Memory, promised
-from ledger.audit.report import Report, summarise
+from ledger.audit.report import Report
 from middleware.errors import ConfigurationError, PeerFault
 from middleware.types import Verdict
-from nodes.records import NOTED, nodes_below, read_memory, verify_home
+from nodes.records import NOTED, nodes_below, read_memory
 
 FLIPS: Final = 300
 ROUNDS: Final = 20  # of the run that is made when there is none
+CLEAN: Final = 20  # runs without a fault
+CLEAN_ROUNDS: Final = 3
+SHAPES: Final = (
+    (5, 1, 0, "multi-krum", "flat"), (6, 2, 1, "multi-krum", "flat"), (5, 2, 0, "mean", "two-level"),
+    (5, 1, 0, "median", "flat"),
+)  # fmt: skip  # (devices, edges, liars, rule, arrangement) of clean runs, in turn
 KINDS: Final = ("blob", "state", "log")
 OUTCOMES: Final = ("named", "elsewhere", "unverifiable", "outside", "missed")
 
@@ -71,15 +80,6 @@ def targets(run: Path) -> dict[str, list[Target]]:
             name = f"{settings.config.name}/{settings.config.state}/node.db"
             found["state"].append(Target("state", state / "node.db", name))
     return found
-
-
-def audit(run: Path) -> Report:
-    """`drystone audit verify --log RUN/ledger.jsonl --home RUN/world`, in this process."""
-    try:
-        evidence = read((run / "ledger.jsonl").read_bytes())
-    except PeerFault as fault:
-        return summarise([unreadable(fault)], "public")
-    return verify_home(evidence, run / "world")
 
 
 def try_flip(run: Path, target: Target, offset: int, value: int) -> Flip:
@@ -169,6 +169,48 @@ def rows(done: list[Flip], seconds: float) -> list[Row]:
     return table
 
 
+def lab_rows(shown: list[Shown]) -> list[Row]:
+    """The lab's part of the table."""
+    table = [Row("untouched copy VALID", int(shown[0].caught), "runs", 1, None, "it is", shown[0].caught)]
+    for one in shown[1:]:
+        table.append(Row(f"  {one.title}: {one.named or 'not named'}", int(one.caught), "caught", 1))
+    missed = [one.title for one in shown[1:] if not one.caught]
+    caught = len(shown) - 1 - len(missed)
+    table.append(Row("classes called by their own name", caught, "faults", len(shown) - 1, None, "all", not missed))
+    return table
+
+
+def clean(count: int, seed: int) -> list[Row]:
+    """Real runs with other seeds and shapes, whose audits should find nothing."""
+    from devnet.demo import Progress, run_demo
+    from devnet.fleet import Shape
+    from nodes.operator import Choices
+
+    alarms, valid, began = 0, 0, time.monotonic()
+    for number in range(count):
+        devices, edges, liars, rule, arrangement = SHAPES[number % len(SHAPES)]
+        shape = Shape(devices=devices, edges=edges, liars=liars, seed=seed + number)
+        choices = Choices(
+            rounds=CLEAN_ROUNDS,
+            aggregator=rule,
+            arrangement=arrangement,
+            tolerate=int(rule != "mean"),
+            seed=seed + number,
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            asyncio.run(run_demo(shape, choices, Path(folder), Progress()))
+            report = audit(Path(folder))
+        valid += report.verdict is Verdict.VALID
+        for finding in report.findings:
+            alarms += 1
+            print(f"clean run {number} ({rule}, {arrangement}): {finding.line()}")
+    return [
+        Row("clean runs VALID", valid, "runs", count, None, "all", valid == count),
+        Row("false alarms in clean runs", alarms, "findings", None, None, "none", alarms == 0),
+        Row("one clean run, made and audited", (time.monotonic() - began) / max(1, count), "s"),
+    ]
+
+
 def make_run(run: Path) -> None:
     """A run of the demo where there is none."""
     from devnet.demo import Progress, run_demo
@@ -182,10 +224,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--run", type=Path, default=Path("runs/demo"), help="folder of a finished run")
     parser.add_argument("--flips", type=int, default=FLIPS)
+    parser.add_argument("--clean", type=int, default=CLEAN, help="runs without a fault")
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     if not (chosen.run / "ledger.jsonl").is_file():
         make_run(chosen.run)
+    shown = run_lab(chosen.run)
+    for one in shown:
+        if not one.caught:
+            print(f"missed: {one.title}: {one.done}: {one.says}")
+    table = lab_rows(shown) + clean(chosen.clean, chosen.seed)
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "run"
         shutil.copytree(chosen.run, copy)
@@ -195,7 +243,7 @@ def main() -> None:
     for flip in done:
         if flip.outcome in ("missed", "elsewhere"):
             print(f"{flip.outcome}: byte {flip.offset} of {flip.target.path.name}: {flip.said}")
-    write("tamper", rows(done, seconds))
+    write("tamper", table + rows(done, seconds))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
+from ledger import codes
+from ledger.audit.equivocation import judge_promises
 from ledger.audit.evidence import Evidence
 from ledger.audit.history import Anchor, Walk
 from ledger.audit.memory import Facts, Memory, judge_memory
@@ -62,11 +64,12 @@ def verify(
 ) -> Report:
     """The audit of one task (0: of all), and of the nodes' databases that are given."""
     examined = examine(record, blobs, scope, reader, task, progress, evaluation)
-    facts = _facts(record, examined)
+    facts, known = _facts(record, examined), tuple(memories)
     bench = Bench()
-    for memory in memories:
-        judge_memory(facts, memory, bench)
-    return summarise(examined.findings + bench.findings, scope, _left_out(examined, scope, evaluation))
+    disputed = judge_promises(facts, known, bench)
+    for memory in known:
+        judge_memory(facts, memory, bench, disputed)
+    return summarise(examined.findings + bench.findings, scope, _left_out(record, examined, scope, evaluation))
 
 
 def examine(
@@ -84,6 +87,7 @@ def examine(
     bench = Bench()
     bench.findings.extend(record.faults)
     _learn_lists(record, blobs, bench)
+    _judge_codes(record, bench)
     walk = Walk(record.registry_domain, bench)
     walk.take(record.entries)
     examined = Examined(bench.findings, {}, dict(record.index.tasks))
@@ -98,7 +102,13 @@ def examine(
                 walk.at(number).unverifiable("task", "rounds", "they cannot be judged: the task's policy does not hold")
             continue
         before: Before | None = None
+        last = 0
         for anchor in walk.chains[number].anchors:
+            if anchor.header.round != last + 1:
+                before = (
+                    None  # nothing follows from a round that is not there: this one starts from what its header says
+                )
+            last = anchor.header.round
             forced = tuple(record.index.forced.get(number, ()))
             scene = _scene(record, known, anchor, blobs, scope, reader, evaluation, forced)
             at = walk.at(number, anchor.header.round)
@@ -129,6 +139,17 @@ def _learn_lists(record: Evidence, blobs: Blobs, bench: Bench) -> None:
         bench.valid("registration", subject)  # whoever did not agree to be in it is in no roster, and may not take part
 
 
+def _judge_codes(record: Evidence, bench: Bench) -> None:
+    """The code at each contract's address, where the record tells it."""
+    contracts = record.contracts
+    for name, text in sorted(record.about.items()):
+        if name.startswith(codes.PREFIX):
+            contract = name.removeprefix(codes.PREFIX)
+            wrong = codes.wrong_code(contract, text, record.addresses.chain_id, contracts)
+            by = f"the code at 0x{contracts.get(contract, b'').hex()}"
+            bench.holds(not wrong, "code", f"code of contract {contract}", wrong, by, fault="replaced-code")
+
+
 def _scene(
     record: Evidence, task: Task, anchor: Anchor, blobs: Blobs, scope: str, reader: NetworkKey | None,
     evaluation: Evaluation | None,
@@ -138,15 +159,16 @@ def _scene(
     return Scene(
         domain=record.ledger_domain, task=task, header=anchor.header, block=position.block,
         transaction=position.transaction, blobs=blobs, roster=record.index.roster(position.block), scope=scope,
-        reader=reader, holds=record.index.holds, evaluation=evaluation, forced=forced,
+        reader=reader, holds=record.index.holds, keys_of=record.index.keys_of, evaluation=evaluation, forced=forced,
     )  # fmt: skip
 
 
 def _judge(record: Evidence, scene: Scene, bench: Bench, before: Before | None) -> After:
     """One round; the first starts from the genesis model, with nothing earned and any roster block before its anchor."""
     if before is None:
-        model = read_model(scene, bench, "genesis model", scene.header.model_in)
         first = scene.header.round == 1
+        subject = "genesis model" if first else "model the round starts from"
+        model = read_model(scene, bench, subject, scene.header.model_in)
         carried = scoring.carried(scene.task.policy, None) if first else None
         before = Before(model, {} if first else None, 0, carried, () if first else None)
     return judge_round(scene, bench, before, record.index.roster)
@@ -168,17 +190,22 @@ def _facts(record: Evidence, examined: Examined) -> Facts:
         manifests={place: j.manifest for place, j in examined.rounds.items() if j.manifest is not None},
         transactions={entry.position.transaction: entry.position for entry in record.entries},
         roster_at=record.index.roster,
+        keys_of=record.index.keys_of,
+        holds=record.index.holds,
+        checkpoints=record.index.checkpoints,
         head_block=record.index.head_block,
     )
 
 
-def _left_out(examined: Examined, scope: str, evaluation: Evaluation | None) -> list[str]:
+def _left_out(record: Evidence, examined: Examined, scope: str, evaluation: Evaluation | None) -> list[str]:
     """What this audit does not look at by nature: said, so that VALID is not read as more than it is."""
     words = [
         "accuracy and loss in a manifest: the cloud's claims, which need the evaluation data",
         "whether a device trained honestly: only that what it committed is what was used",
         "samples declared by a device, below the policy's cap",
     ]
+    if not any(name.startswith(codes.PREFIX) for name in record.about):
+        words.append("the code of the contracts: the record does not tell it")
     if scope == "public" and any(task.policy.readers == "auditors" for task in examined.tasks.values()):
         words.append("contents of updates that only auditors may open, and the aggregates and models made of them")
     scored = [task.policy for task in examined.tasks.values() if task.policy.pay == "scores"]

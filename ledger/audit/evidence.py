@@ -7,11 +7,13 @@ fold refuses) becomes a finding, and the audit goes on with what is left.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from string import hexdigits
 from typing import Final
 
 import msgspec
 
 from ledger import events
+from ledger.artifacts import NAMES
 from ledger.audit.report import NOBODY, Finding
 from ledger.index import Index
 from ledger.journal import BadLog, Block, Journal
@@ -25,7 +27,9 @@ _REGISTRY: Final = (
     events.Registered, events.StatusChanged, events.KeyRotated, events.AccountProposed, events.AccountRotated,
     events.MetaChanged,
 )  # fmt: skip
-_LEDGER: Final = (events.TaskCreated, events.RoundAnchored, events.TaskEnded, events.Forced)
+_LEDGER: Final = (
+    events.TaskCreated, events.RoundAnchored, events.TaskEnded, events.Forced, events.Checkpointed,
+)  # fmt: skip
 _REWARDS: Final = (events.Funded, events.Claimed)
 
 
@@ -73,6 +77,13 @@ class Evidence(msgspec.Struct, frozen=True):
     index: Index
     faults: tuple[Finding, ...] = ()
     blocks: tuple[Block, ...] = ()
+    about: Mapping[str, str] = {}  # what the record says of itself: the address book, and the code at its addresses
+
+    @property
+    def contracts(self) -> dict[str, bytes]:
+        """Every contract's address that the record names, by the artifact's name."""
+        named = ((name, self.about.get(name.lower(), "").removeprefix("0x")) for name in NAMES)
+        return {name: bytes.fromhex(text) for name, text in named if len(text) == 40 and set(text) <= set(hexdigits)}
 
     @property
     def registry_domain(self) -> eip712.Domain:
@@ -83,8 +94,8 @@ class Evidence(msgspec.Struct, frozen=True):
         return eip712.Domain(self.addresses.chain_id, self.addresses.ledger)
 
 
-def take(batch: Batch, addresses: Addresses) -> Evidence:
-    """The evidence in a batch that starts at the beginning."""
+def take(batch: Batch, addresses: Addresses, about: Mapping[str, str] | None = None) -> Evidence:
+    """The evidence in a batch that starts at the beginning; `about` as an exported record opens with it."""
     kept: list[Entry] = []
     faults: list[Finding] = []
     index = Index()
@@ -104,14 +115,14 @@ def take(batch: Batch, addresses: Addresses) -> Evidence:
         last = (entry.position.block, entry.position.log_index)
         kept.append(entry)
     index.extend(Batch((), batch.head))
-    return Evidence(tuple(kept), batch.head, addresses, index, tuple(faults))
+    return Evidence(tuple(kept), batch.head, addresses, index, tuple(faults), about=about or addresses.about())
 
 
 def read(data: bytes) -> Evidence:
     """The evidence in an exported record. PeerFault("malformed") names the first line that is not as it was written."""
     record = import_record(data)
     addresses = Addresses.parse(record.about)
-    evidence = take(record.batch, addresses)
+    evidence = take(record.batch, addresses, record.about)
     if not addresses.operator and not record.blocks:
         return evidence
     wrong = _wrong_log(record.blocks, record.batch, addresses)

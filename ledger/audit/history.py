@@ -167,7 +167,8 @@ class Walk:
             signed = False
         fresh = event.new_key not in self.used_keys
         what = "the new network key did not sign it" if fresh else "the new network key was registered before"
-        self.bench.holds(signed and fresh, "registration", subject, what, NOBODY)
+        fault = "" if signed else "forged-signature"
+        self.bench.holds(signed and fresh, "registration", subject, what, NOBODY, fault=fault)
         member.rotations += 1
         self.used_keys.add(event.new_key)
 
@@ -216,6 +217,7 @@ class Walk:
         cloud = self.members.get(chain.cloud)
         by = f"the anchor transaction 0x{entry.position.transaction.hex()[:16]}"
         digest = eip712.header_hash(header)
+        gap = event.round > chain.head + 1
         links: tuple[tuple[bool, str, str], ...] = (
             (digest == event.header_hash, f"it hashes to {short(digest)}, the event says {short(event.header_hash)}", NOBODY),
             ((header.task, header.round) == (event.task, event.round), "it names another task or round than its event", NOBODY),
@@ -234,7 +236,7 @@ class Walk:
         if wrong is None:
             bench.valid("header", "header")
         else:
-            bench.invalid("header", "header", *wrong)
+            bench.invalid("header", "header", *wrong, fault="skipped-round" if gap else "")
         chain.head, chain.last, chain.model = event.round, event.header_hash, header.model_out
         chain.anchors.append(Anchor(header, entry))
 

@@ -7,12 +7,13 @@ update that stays in the tree but is marked refused must have been refused for a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from ledger.audit.report import NOBODY, Bench
-from ledger.audit.scene import Scene, fetch, short
+from ledger.audit.scene import Scene, fetch, short, unsigned
 from middleware.errors import PeerFault
 from middleware.protocol import sums as summing
 from middleware.protocol import update as updates
@@ -20,7 +21,7 @@ from middleware.protocol.settlement import Received, Reported, declared_weights,
 from middleware.protocol.sums import NOTHING, Summed
 from middleware.trust import chunks, keys, roots, seal
 from middleware.trust.access import status_fault
-from middleware.types import ZERO32, Node, Seen, Status, Tier
+from middleware.types import ZERO32, Leaf, Node, Seen, Status, Tier
 from middleware.wire import tensors
 from middleware.wire.manifest import ManifestEdge, ManifestUpdate
 from middleware.wire.message import (
@@ -60,8 +61,8 @@ def judge_inputs(
             continue
         received = tuple(row.received for row in rows if row is not None)
         whole = all(row.complete for row in rows if row is not None)
-        _tree(scene, bench, signed.message, received)
-        _body(scene, bench, signed.message, edge)
+        wrong = _tree(scene, bench, signed.message, received)
+        _body(scene, bench, signed.message, edge, wrong)
         adds = whole and scene.task.policy.rule.name == "mean"
         added = edge_sums(received, declared_weights(received), scene.task.policy.parameters) if adds else None
         summed = _sums(scene, bench, signed.message, edge, received, added)
@@ -105,13 +106,14 @@ def _report(
     if wrong or node is None:
         bench.invalid("edge", subject, wrong, by)
         return signed
-    if not keys.message_is_signed_by(scene.context, node.net_key, signed):
-        bench.invalid("edge", subject, "its network key did not sign this report", NOBODY)
+    wrong, name = unsigned(scene.context, scene.keys_of, scene.roster, signed)
+    if wrong:
+        bench.invalid("edge", subject, wrong, NOBODY, fault=name)
         return signed
     try:
         keys.require_edge_root_signature(scene.domain, node.account, message.leaf, message.root_signature)
     except PeerFault:
-        bench.invalid("edge", subject, "its account did not sign this root", NOBODY)
+        bench.invalid("edge", subject, "its account did not sign this root", NOBODY, fault="forged-signature")
         return signed
     bench.valid("edge", subject)
     _past(scene, bench, subject, message.seen, scene.by_edge(message.sender))
@@ -121,7 +123,7 @@ def _report(
 def _past(scene: Scene, bench: Bench, subject: str, seen: Seen, by: str) -> None:
     """Signers vouch for the ledger's past: a record without what they saw is not the one that they worked on."""
     forgotten = scene.forgotten(seen)
-    bench.holds(not forgotten, "past", subject, forgotten, by)
+    bench.holds(not forgotten, "past", subject, forgotten, by, fault="rewound-chain")
 
 
 def _misplaced(scene: Scene, node: Node | None, number: int, tier: Tier, parent: int) -> str:
@@ -135,21 +137,49 @@ def _misplaced(scene: Scene, node: Node | None, number: int, tier: Tier, parent:
     return ""
 
 
-def _tree(scene: Scene, bench: Bench, report: EdgeReport, rows: tuple[Received, ...]) -> None:
-    """The updates listed are the ones, and in the order, that the edge signed."""
+def _tree(scene: Scene, bench: Bench, report: EdgeReport, rows: tuple[Received, ...]) -> str:
+    """The updates listed are the ones, and in the order, that the edge signed; else the fault's name."""
     subject, leaf = f"tree of {scene.who(report.sender)}", report.leaf
     by = f"{scene.by_edge(report.sender)} against {scene.by_cloud}"
-    if leaf.count != len(rows):
-        bench.invalid("edge", subject, f"the edge signed {leaf.count} updates, the manifest lists {len(rows)}", by)
-        return
     root = roots.edge_tree(scene.context, [row.leaf for row in rows]).root
-    bench.holds(
-        root == leaf.root, "edge", subject,
-        f"the updates listed have root {short(root)}, the edge signed {short(leaf.root)}", by,
-    )  # fmt: skip
+    if leaf.count == len(rows) and root == leaf.root:
+        bench.valid("edge", subject)
+        return ""
+    what = f"the updates listed have root {short(root)}, the edge signed {short(leaf.root)}"
+    if leaf.count != len(rows):
+        what = f"the edge signed {leaf.count} updates, the manifest lists {len(rows)}"
+    name = _difference(_signed_leaves(scene, report), [row.leaf for row in rows])
+    if not name and len(rows) < leaf.count:
+        name = "omitted-update"
+    bench.invalid("edge", subject, what, by, fault=name)
+    return name
 
 
-def _body(scene: Scene, bench: Bench, report: EdgeReport, edge: ManifestEdge) -> None:
+def _signed_leaves(scene: Scene, report: EdgeReport) -> list[Leaf]:
+    """The leaves under an edge's root, from the body that it sent; none where nobody has that body."""
+    data = scene.blobs.get(report.body_digest)
+    if data is None or hashlib.sha256(data).digest() != report.body_digest:
+        return []
+    try:
+        leaves = [decode_stored(frame, Update).message.leaf for frame in decode_edge_body(data).frames]
+    except PeerFault:
+        return []
+    return leaves if roots.edge_tree(scene.context, leaves).root == report.leaf.root else []
+
+
+def _difference(signed: Sequence[Leaf], listed: Sequence[Leaf]) -> str:
+    """The name of what turned the list that an edge signed into the one of the manifest, or ""."""
+    theirs, mine = Counter(signed), Counter(listed)
+    if not theirs or (theirs - mine and mine - theirs):
+        return ""
+    if theirs == mine:
+        return "reordered-update" if list(signed) != list(listed) else ""
+    if theirs - mine:
+        return "omitted-update"
+    return "duplicated-update" if not set(mine) - set(theirs) else "added-update"
+
+
+def _body(scene: Scene, bench: Bench, report: EdgeReport, edge: ManifestEdge, name: str) -> None:
     """The body that the edge sent holds the frames that the manifest lists; it is rebuilt where nobody kept it."""
     subject = f"report body of {scene.who(report.sender)}"
     frames = tuple(row.frame for row in edge.updates)
@@ -170,7 +200,7 @@ def _body(scene: Scene, bench: Bench, report: EdgeReport, edge: ManifestEdge) ->
     same = body.frames == frames and body.sums_digest == edge.sums and body.sums_children == edge.sums_children
     bench.holds(
         same, "edge", subject, "it holds other updates or sums than the manifest lists",
-        f"{scene.by_edge(report.sender)} against {scene.by_cloud}", report.body_digest,
+        f"{scene.by_edge(report.sender)} against {scene.by_cloud}", report.body_digest, name,
     )  # fmt: skip
 
 
@@ -217,6 +247,7 @@ def _sums(
         "they are not the weighted sum of its usable updates, group by group",
         by,
         edge.sums,
+        "wrong-aggregate",
     )
     return committed
 
@@ -269,16 +300,17 @@ def _update(
     leaf = signed.message.leaf
     edge = leaf.edge if under is None else under
     subject = f"{'forced ' * (under is None)}update of {scene.who(leaf.node)}"
-    wrong, by = _wrong_frame(scene, signed, edge, row)
+    wrong, by, name = _wrong_frame(scene, signed, edge, row)
     if not wrong and under is None and leaf.node in seen and row.refused == "duplicate":
         bench.valid("update", subject)  # an edge took the device in after all
         return _Row(Received(row.frame, leaf, row.content_key, row.refused, None), True)
     if not wrong and leaf.node in seen:
+        name = "duplicated-update"
         wrong = f"the node stands twice in the round, under {scene.who(seen[leaf.node])} and {scene.who(edge)}"
         by = f"{scene.by_edge(edge)} and {scene.by_cloud}"
     seen.setdefault(leaf.node, edge)
     if wrong:
-        bench.invalid("update", subject, wrong, by)
+        bench.invalid("update", subject, wrong, by, fault=name)
     else:
         bench.valid("update", subject)
         _past(scene, bench, subject, signed.message.seen, scene.by_device(leaf.node))
@@ -286,27 +318,27 @@ def _update(
     return _Row(Received(row.frame, leaf, row.content_key, row.refused, integers), complete)
 
 
-def _wrong_frame(scene: Scene, signed: Signed[Update], edge: int, row: ManifestUpdate) -> tuple[str, str]:
-    """(what is wrong with an update's frame, whose signature proves it), or ("", "")."""
+def _wrong_frame(scene: Scene, signed: Signed[Update], edge: int, row: ManifestUpdate) -> tuple[str, str, str]:
+    """(what is wrong with an update's frame, whose signature proves it, the fault's name), all "" when nothing is."""
     leaf = signed.message.leaf
     node = scene.roster.nodes.get(leaf.node)
     wrong = _misplaced(scene, node, leaf.node, Tier.END, edge)
     if wrong or node is None:
-        return wrong, f"{scene.by_edge(edge)} and {scene.by_cloud}"
-    if not keys.message_is_signed_by(scene.context, node.net_key, signed):
-        return "its network key did not sign this update", NOBODY
+        return wrong, f"{scene.by_edge(edge)} and {scene.by_cloud}", ""
+    wrong, fault = unsigned(scene.context, scene.keys_of, scene.roster, signed)
+    if wrong:
+        return wrong, scene.by_device(leaf.node) if fault == "early-key" else NOBODY, fault
+    device = scene.by_device(leaf.node)
     if leaf.edge != edge:
-        return f"it was made for {scene.who(leaf.edge)}", scene.by_device(leaf.node)
+        return f"it was made for {scene.who(leaf.edge)}", device, ""
     if (leaf.task, leaf.round) != (scene.header.task, scene.header.round):
-        return f"it was made for task {leaf.task}, round {leaf.round}", scene.by_device(leaf.node)
+        return f"it was made for task {leaf.task}, round {leaf.round}", device, ""
     if leaf.weight > scene.task.policy.samples_cap:
-        return f"it declares {leaf.weight} samples, the cap is {scene.task.policy.samples_cap}", scene.by_device(
-            leaf.node
-        )
-    fault = status_fault(node)
-    if fault and not row.refused:
-        return f"the node is {fault} in the round's roster, and its update was used", scene.by_cloud
-    return "", ""
+        return f"it declares {leaf.weight} samples, the cap is {scene.task.policy.samples_cap}", device, ""
+    status = status_fault(node)
+    if status and not row.refused:
+        return f"the node is {status} in the round's roster, and its update was used", scene.by_cloud, ""
+    return "", "", ""
 
 
 def _content(

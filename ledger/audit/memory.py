@@ -7,7 +7,7 @@ promise for this very leaf, and no row that an anchored round rests on is missin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -15,11 +15,13 @@ import msgspec
 from eth_hash.auto import keccak
 
 from ledger.audit.report import NOBODY, Bench
+from ledger.audit.scene import KeysOf, rewound, short, unsigned
 from ledger.calls import AnchorRound, call_id, decode_call
+from ledger.index import RecordedLog
 from middleware.errors import FAULTS, PeerFault
 from middleware.ports import Position
-from middleware.trust import eip712, keys, roots
-from middleware.types import Header, Roster, Task
+from middleware.trust import eip712, keys, merkle, roots
+from middleware.types import Header, Receipt, Roster, Seen, Task
 from middleware.wire import canonical
 from middleware.wire.canonical import refuse_malformed
 from middleware.wire.manifest import Manifest
@@ -36,6 +38,7 @@ from middleware.wire.message import (
 
 Place = tuple[int, int]  # (task, round)
 DIRECT: Final = 0  # the child of an update that its device forced through the ledger
+Promise = tuple[str, int, int, int, int]  # ("receipt" or "root", task, round, who signed it, index: 0 for a root)
 PROMISED: Final = ("round", "accuracy", "loss", "void", "updates", "weights", "bytes_sent", "training", "steps")
 
 
@@ -106,6 +109,8 @@ class Memory(msgspec.Struct, frozen=True):
     settled: tuple[SettledRow, ...] = ()
     outbox: tuple[OutboxRow, ...] = ()
     attempts: tuple[AttemptRow, ...] = ()
+    log: tuple[bytes, ...] = ()  # hashes of what it signed, in order (nodes.store)
+    witness: Seen = Seen()  # the newest block, deep below the head, that it noted as the ledger's past
     faults: tuple[str, ...] = ()
     altered: tuple[
         tuple[str, bytes], ...
@@ -121,6 +126,9 @@ class Facts(msgspec.Struct, frozen=True):
     manifests: Mapping[Place, Manifest]
     transactions: Mapping[bytes, Position]  # where each transaction of the record stands, by hash
     roster_at: Callable[[int], Roster]
+    keys_of: KeysOf
+    holds: Callable[[Seen], bool]  # whether the record has this block
+    checkpoints: Mapping[int, Sequence[RecordedLog]]  # what each node put on the ledger of its log, in order
     head_block: int
 
     def roster(self, task: int, round: int) -> Roster:
@@ -129,15 +137,25 @@ class Facts(msgspec.Struct, frozen=True):
         return self.roster_at(min(manifest.roster_block, self.head_block) if manifest else self.head_block)
 
 
-def judge_memory(facts: Facts, memory: Memory, bench: Bench) -> None:
-    """Every row of one node's database, and every blob file below it."""
+class Wrong(msgspec.Struct, frozen=True):
+    """What is wrong with a row, the fault's name, and whose signature proves it."""
+
+    what: str
+    fault: str = ""
+    by: str = NOBODY
+
+
+def judge_memory(facts: Facts, memory: Memory, bench: Bench, disputed: Container[Promise] = ()) -> None:
+    """Every row of one node's database, and every blob file below it. `disputed` promises were found to contradict each
+    other: that one of them was not kept needs no second finding."""
     for fault in memory.faults:
         bench.invalid("record", memory.place, fault, NOBODY)
     for file, digest in memory.altered:
-        bench.invalid(
-            "record", file, f"blob {digest.hex()[:16]} does not have the SHA-256 that is its name", NOBODY, digest
-        )
-    judge = _Judge(facts, memory, bench)
+        what = f"blob {digest.hex()[:16]} does not have the SHA-256 that is its name"
+        bench.invalid("record", file, what, NOBODY, digest, "altered-blob")
+    judge = _Judge(facts, memory, bench, disputed)
+    if memory.witness != Seen():
+        judge.row("the past that it noted", judge.witness)
     for offer in memory.offers:
         judge.row(f"offer of round {offer.round}", partial(judge.offer, offer))
     for item in memory.contributions:
@@ -152,49 +170,54 @@ def judge_memory(facts: Facts, memory: Memory, bench: Bench) -> None:
         judge.row(f"transaction of outbox entry {attempt.number}", partial(judge.attempt, attempt))
     if not memory.faults:
         judge.completeness()
+        judge.logged()
 
 
 class _Judge:
-    def __init__(self, facts: Facts, memory: Memory, bench: Bench) -> None:
-        self.facts, self.memory, self.bench = facts, memory, bench
+    def __init__(self, facts: Facts, memory: Memory, bench: Bench, disputed: Container[Promise]) -> None:
+        self.facts, self.memory, self.bench, self.disputed = facts, memory, bench, disputed
 
-    def row(self, subject: str, judge: Callable[[], str]) -> None:
+    def row(self, subject: str, judge: Callable[[], str | Wrong]) -> None:
         """One row: what is wrong with it, as a finding that names the file and the row."""
         try:
-            wrong = judge()
+            found = judge()
         except PeerFault as fault:
-            wrong = fault.detail
+            found = Wrong(fault.detail, "forged-signature" if fault.code == "forged" else "")
+        wrong = found if isinstance(found, Wrong) else Wrong(found)
         name = f"{self.memory.place}: {subject}"
-        if wrong.startswith("?"):
-            self.bench.unverifiable("record", name, wrong[1:])
+        if wrong.what.startswith("?"):
+            self.bench.unverifiable("record", name, wrong.what[1:])
         else:
-            self.bench.holds(not wrong, "record", name, wrong, NOBODY)
+            self.bench.holds(not wrong.what, "record", name, wrong.what, wrong.by, fault=wrong.fault)
 
-    def signed_by(self, signed: Signed[M], roster: Roster) -> str:
-        """What is wrong with a frame's signature, or ""."""
-        node = roster.nodes.get(signed.message.sender)
-        if node is None:
-            return f"the ledger knows no node {signed.message.sender}"
-        if not keys.message_is_signed_by(self.facts.domain.context, node.net_key, signed):
-            return f"node {node.id} did not sign this frame"
-        return ""
+    def witness(self) -> str | Wrong:
+        """The record still has the block that this node noted as deep enough to stay."""
+        seen = self.memory.witness
+        return "" if self.facts.holds(seen) else Wrong(rewound(seen), "rewound-chain", "nobody: a note of its own")
 
-    def offer(self, row: OfferRow) -> str:
+    def signed_by(self, signed: Signed[M], roster: Roster) -> Wrong | None:
+        """What is wrong with a frame's signature, or None."""
+        what, fault = unsigned(self.facts.domain.context, self.facts.keys_of, roster, signed)
+        return Wrong(what, fault) if what else None
+
+    def offer(self, row: OfferRow) -> str | Wrong:
         signed = decode_stored(row.frame, Offer)
         offer = signed.message
         if (offer.task, offer.round, offer.state) != (row.task, row.round, row.state):
             return "its columns are not what its frame says"
         wrong = self.signed_by(signed, self.facts.roster_at(min(offer.roster_block, self.facts.head_block)))
+        if wrong is None and offer.seen != Seen() and not self.facts.holds(offer.seen):
+            by = f"the offer signature of node {offer.sender}"
+            wrong = Wrong(rewound(offer.seen), "rewound-chain", by)
         header = self.facts.headers.get((row.task, row.round))
         if wrong or header is None or offer.state != "open":
-            return wrong
+            return wrong or ""
         same = (offer.policy_hash, offer.model_in, offer.prev) == (header.policy, header.model_in, header.prev)
         return "" if same else "it is not the offer that this round was anchored for"
 
-    def contribution(self, row: ContributionRow) -> str:
+    def contribution(self, row: ContributionRow) -> str | Wrong:
         roster = self.facts.roster(row.task, row.round)
         mine = self.memory.node
-        wrong = ""
         if row.child == row.node and row.node in roster.nodes and roster.nodes[row.node].tier.label == "edge":
             report = decode_stored(row.frame, EdgeReport)
             edge_leaf = report.message.leaf
@@ -208,16 +231,16 @@ class _Judge:
             wrong = self.signed_by(update, roster)
             leaf_hash = roots.leaf_hash(self.facts.domain.context, leaf)
             if row.child not in (row.node, leaf.edge, DIRECT):
-                wrong = wrong or f"node {row.child} cannot have brought it"
+                wrong = wrong or Wrong(f"node {row.child} cannot have brought it")
         if found != (row.task, row.round, row.node, row.body):
             return "its columns are not what its frame says"
         if row.refused and row.refused not in FAULTS:
             return f"{row.refused!r} is no reason to refuse"
         if wrong or (not row.reply and row.child != row.node):
-            return wrong
+            return wrong or ""
         return self.receipt(row.reply, (row.task, row.round, mine, row.place), leaf_hash, roster)
 
-    def receipt(self, reply: bytes, place: tuple[int, int, int, int], leaf_hash: bytes, roster: Roster) -> str:
+    def receipt(self, reply: bytes, place: tuple[int, int, int, int], leaf_hash: bytes, roster: Roster) -> str | Wrong:
         """What is wrong with a receipt for this leaf in this (task, round, promising node, index), or ""."""
         signed = decode_stored(reply, ReceiptReply)
         receipt = signed.message.receipt
@@ -228,12 +251,28 @@ class _Judge:
             return "its receipt names another place"
         wrong = self.signed_by(signed, roster)
         if wrong:
-            return f"receipt: {wrong}"
+            return msgspec.structs.replace(wrong, what=f"receipt: {wrong.what}")
         account = roster.nodes[receipt.edge].account
         keys.require_receipt_signature(self.facts.domain, account, receipt, signed.message.signature)
         return ""
 
-    def outgoing(self, row: OutgoingRow) -> str:
+    def kept(self, receipt: Receipt, roster: Roster) -> str | Wrong:
+        """The promise stands: the leaf is where its receipt says in what the round rests on. A round in which the promising
+        edge did not report shows nothing."""
+        manifest = self.facts.manifests.get((receipt.task, receipt.round))
+        if manifest is None or ("receipt", receipt.task, receipt.round, receipt.edge, receipt.index) in self.disputed:
+            return ""
+        leaves = _leaves_under(self.facts.domain, manifest, receipt.edge, roster)
+        if leaves is None or leaves[receipt.index : receipt.index + 1] == [receipt.leaf]:
+            return ""
+        by = f"the receipt and the root of node {receipt.edge}"
+        promised = f"node {receipt.edge} promised it place {receipt.index}"
+        if receipt.leaf in leaves:
+            return Wrong(f"{promised}, it stands at {leaves.index(receipt.leaf)}", "reordered-update", by)
+        what = "update" if roster.nodes[receipt.edge].tier.label == "edge" else "report"
+        return Wrong(f"{promised}, and it is not among the {len(leaves)} of the round", f"omitted-{what}", by)
+
+    def outgoing(self, row: OutgoingRow) -> str | Wrong:
         roster = self.facts.roster(row.task, row.round)
         context = self.facts.domain.context
         node = roster.nodes.get(self.memory.node)
@@ -257,7 +296,9 @@ class _Judge:
             return wrong or ("it has the answer 'receipt' but no receipt" if row.answer == "receipt" else "")
         if row.answer != "receipt":
             return "it has a receipt but another answer"
-        return self.receipt(row.reply, (row.task, row.round, node.parent, -1), leaf_hash, roster)
+        return self.receipt(row.reply, (row.task, row.round, node.parent, -1), leaf_hash, roster) or self.kept(
+            decode_stored(row.reply, ReceiptReply).message.receipt, roster
+        )
 
     def settled(self, row: SettledRow) -> str:
         header = canonical.decode(row.header, Header)
@@ -328,6 +369,32 @@ class _Judge:
                     name = f"{self.memory.place}: {what} to round {place[1]}"
                     self.bench.invalid("record", name, "it is missing, but the round rests on it", NOBODY)
 
+    def logged(self) -> None:
+        """The log holds everything that this node signed and kept, and continues what it put on the ledger of it."""
+        held, mine = set(self.memory.log), self.memory.node
+        signed = [(f"receipt for node {row.node} in round {row.round}", row.reply) for row in self.memory.contributions]
+        signed += [(f"own message of round {row.round}", row.frame) for row in self.memory.outgoing]
+        if any(task.cloud == mine for task in self.facts.tasks.values()):
+            signed += [(f"offer of round {row.round}", row.frame) for row in self.memory.offers if row.state == "open"]
+        missing = [what for what, frame in signed if frame and roots.log_leaf(frame) not in held]
+        name = f"{self.memory.place}: log"
+        for what in missing:
+            self.bench.invalid("record", name, f"it does not hold the {what}", NOBODY, fault="unlogged-promise")
+        forked = next((point for point in self.facts.checkpoints.get(mine, ()) if not self._continues(point)), None)
+        if forked is not None:
+            what = (
+                f"it has {len(self.memory.log)} entries, and its first {forked.size} do not have the root "
+                f"{short(forked.root)} that this node put on the ledger in block {forked.position.block}"
+            )
+            by = f"the checkpoint transaction 0x{forked.position.transaction.hex()[:16]} of node {mine}"
+            self.bench.invalid("record", name, what, by, fault="forked-log")
+        elif not missing:
+            self.bench.valid("record", name)
+
+    def _continues(self, point: RecordedLog) -> bool:
+        log = self.memory.log
+        return point.size <= len(log) and merkle.root_over(log[: point.size]) == point.root
+
     def _places(self) -> None:
         """An edge's updates have the places that it promised and signed; those of a round that it did not report on are
         distinct."""
@@ -342,10 +409,13 @@ class _Judge:
         for (task, round, edge), promised in sorted(places.items()):
             signed = self._signed_places(task, round, edge)
             found = sorted(promised.values())
-            moved = any(signed.get(node) != place for node, place in promised.items()) if signed else False
+            moved = [node for node, place in promised.items() if signed.get(node) != place] if signed else []
             if moved or len(set(found)) != len(found):
                 name = f"{self.memory.place}: contributions to round {round}"
-                self.bench.invalid("record", name, f"their places are {found}", NOBODY)
+                left_out = bool(moved) and not set(moved) & set(signed)
+                fault = "" if not moved else "omitted-update" if left_out else "reordered-update"
+                by = f"the receipts and the root of node {edge}" if moved else NOBODY
+                self.bench.invalid("record", name, f"their places are {found}", by, fault=fault)
 
     def _signed_places(self, task: int, round: int, edge: int) -> dict[int, int]:
         """Each device's place under this edge as the round's manifest lists it; empty where it is not listed."""
@@ -353,7 +423,8 @@ class _Judge:
         for listed in manifest.edges if manifest is not None else ():
             try:
                 if decode_stored(listed.report, EdgeReport).message.sender == edge:
-                    return {decode_stored(row.frame, Update).message.sender: row.index for row in listed.updates}
+                    rows = reversed(listed.updates)  # of a node that stands twice the first place counts
+                    return {decode_stored(row.frame, Update).message.sender: row.index for row in rows}
             except PeerFault:
                 continue
         return {}
@@ -369,6 +440,23 @@ class _Judge:
                 if (manifest.task, manifest.round, row.frame) not in kept:
                     missing.append(f"contribution of node {decode_stored(row.frame, Update).message.sender}")
         return missing
+
+
+def _leaves_under(domain: eip712.Domain, manifest: Manifest, parent: int, roster: Roster) -> list[bytes] | None:
+    """Hashes of the leaves that stand below a node in a round: an edge's updates, or a cloud's edges. None where the edge
+    did not report, or something is unreadable."""
+    try:
+        reports = [decode_stored(edge.report, EdgeReport).message.leaf for edge in manifest.edges]
+        known = roster.nodes.get(parent)
+        if known is None or known.tier.label == "cloud":
+            return [roots.edge_leaf_hash(domain.context, leaf) for leaf in reports]
+        listed = next((e for e, leaf in zip(manifest.edges, reports, strict=True) if leaf.edge == parent), None)
+        if listed is None:
+            return None
+        leaves = (decode_stored(row.frame, Update).message.leaf for row in listed.updates)
+        return [roots.leaf_hash(domain.context, leaf) for leaf in leaves]
+    except PeerFault:
+        return None
 
 
 def promised(summary: bytes) -> dict[str, object]:

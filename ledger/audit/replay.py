@@ -218,7 +218,8 @@ def _rewards(scene: Scene, bench: Bench, manifest: Manifest, before: Before) -> 
     wrong = [node for node in sorted(owed.keys() | listed.keys()) if owed.get(node) != listed.get(node)]
     for node in wrong:
         what = f"it stands at {listed.get(node, 'nothing')}, {owed.get(node, 'nothing')} was earned"
-        bench.invalid("rewards", f"reward of {scene.who(node)}", what, by, header.manifest)
+        fault = "padded-reward" if listed.get(node, 0) > owed.get(node, 0) else "short-reward"
+        bench.invalid("rewards", f"reward of {scene.who(node)}", what, by, header.manifest, fault)
     if not wrong:
         bench.valid("rewards", "rewards")
 
@@ -284,16 +285,18 @@ def _compare(scene: Scene, bench: Bench, manifest: Manifest, settlement: Settlem
         if weight != listed:
             wrong = True
             what = f"{rule.name} gives it {weight}, the manifest {listed}"
-            bench.invalid("aggregate", f"weight of {scene.who(node)}", what, by, header.manifest)
+            bench.invalid("aggregate", f"weight of {scene.who(node)}", what, by, header.manifest, "wrong-weight")
     if not wrong:
         bench.valid("aggregate", "weights")
     bench.holds(
         mine.chunks_root == header.chunks_root, "aggregate", "chunksRoot",
         f"the sums have root {short(mine.chunks_root)}, the header {short(header.chunks_root)}", by,
+        fault="wrong-aggregate",
     )  # fmt: skip
     bench.holds(
         mine.model_out == header.model_out, "model", "model",
         f"replayed it is {short(mine.model_out)}, the header says {short(header.model_out)}", by,
+        fault="wrong-aggregate",
     )  # fmt: skip
 
 

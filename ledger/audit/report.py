@@ -10,17 +10,45 @@ One INVALID makes the history INVALID; else one UNVERIFIABLE makes it UNVERIFIAB
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 import msgspec
 
+from middleware.errors import ConfigurationError
 from middleware.types import Verdict
 
 NOBODY = "nobody: the bytes were altered after they were signed"
 
+# What a finding can be called by name. A finding without one is told by its check and its subject.
+NAMES: Final = {
+    "altered-blob": "a blob does not have the SHA-256 that is its name",
+    "withheld-blob": "a blob that the history rests on is nowhere to be had",
+    "forged-signature": "a signature was not made by any key that its node ever had",
+    "early-key": "a message is signed with a key before the ledger made it its node's",
+    "retired-key": "a message is signed with a key that its node had given up",
+    "omitted-update": "an update that has a receipt, or stands under a signed root, was left out",
+    "omitted-report": "an edge's report that has a receipt was left out",
+    "added-update": "an update is listed that its edge never signed",
+    "duplicated-update": "an update counts twice in one round",
+    "reordered-update": "updates stand in another order than was promised and signed",
+    "wrong-weight": "the rule gives an update another weight than it was given",
+    "wrong-aggregate": "the sums, or the model made of them, are not what the inputs add up to",
+    "padded-reward": "a node is owed more than it earned",
+    "short-reward": "a node is owed less than it earned",
+    "skipped-round": "the chain of headers has a gap",
+    "rewound-chain": "the ledger no longer has a block that somebody signed, or noted, as its past",
+    "forked-log": "a node's log of what it signed does not continue the one that it put on the ledger",
+    "unlogged-promise": "a node signed something that its log does not hold",
+    "replaced-code": "a contract's code is not what its committed sources compile to",
+    "equivocation": "one signer signed two things of which only one can be",
+}
+
 
 class Finding(msgspec.Struct, frozen=True):
-    """One thing that was looked at. `task` and `round` are 0 outside a task or a round; `blob` is a hex digest or ""."""
+    """One thing that was looked at. `task` and `round` are 0 outside a task or a round; `blob` is a hex digest or "".
+
+    `fault` is one of NAMES, or "". `evidence` lists what a third party needs to see it too, such as two signatures."""
 
     verdict: Verdict
     subject: str  # the object, as a person names it: "update of node 7"
@@ -30,6 +58,12 @@ class Finding(msgspec.Struct, frozen=True):
     task: int = 0
     round: int = 0
     blob: str = ""
+    fault: str = ""
+    evidence: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.fault and (self.fault not in NAMES or self.verdict is Verdict.VALID):
+            raise ConfigurationError(f"fault {self.fault!r}: a finding that is not VALID has one of the names in NAMES")
 
     @property
     def place(self) -> str:
@@ -41,13 +75,14 @@ class Finding(msgspec.Struct, frozen=True):
         """The finding in one line."""
         text = f"{self.verdict.value}: {self.place}"
         text += f": {self.what}" if self.what else ""
+        text += f" [{self.fault}]" if self.fault else ""
         return text + (f" (proven by {self.proven_by})" if self.proven_by else "")
 
 
 # The order in which a round is judged: the first wrong thing is the first in this order.
 CHECKS = (
-    "log", "registration", "task", "header", "manifest", "roster", "past", "edge", "update", "content", "aggregate", "model",
-    "scores", "rewards", "claim", "record",
+    "log", "code", "registration", "task", "header", "manifest", "roster", "past", "edge", "update", "content", "aggregate",
+    "model", "scores", "rewards", "claim", "promise", "record",
 )  # fmt: skip
 
 
@@ -61,20 +96,29 @@ class Bench:
     def valid(self, check: str, subject: str) -> None:
         self.findings.append(Finding(Verdict.VALID, subject, check, task=self.task, round=self.round))
 
-    def invalid(self, check: str, subject: str, what: str, proven_by: str, blob: bytes = b"") -> None:
+    def invalid(
+        self, check: str, subject: str, what: str, proven_by: str, blob: bytes = b"", fault: str = "",
+        evidence: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         self.findings.append(
-            Finding(Verdict.INVALID, subject, check, what, proven_by, self.task, self.round, blob.hex())
+            Finding(
+                Verdict.INVALID, subject, check, what, proven_by, self.task, self.round, blob.hex(), fault, tuple(evidence)
+            )
+        )  # fmt: skip
+
+    def unverifiable(self, check: str, subject: str, what: str, blob: bytes = b"", fault: str = "") -> None:
+        self.findings.append(
+            Finding(Verdict.UNVERIFIABLE, subject, check, what, "", self.task, self.round, blob.hex(), fault)
         )
 
-    def unverifiable(self, check: str, subject: str, what: str, blob: bytes = b"") -> None:
-        self.findings.append(Finding(Verdict.UNVERIFIABLE, subject, check, what, "", self.task, self.round, blob.hex()))
-
-    def holds(self, condition: bool, check: str, subject: str, what: str, proven_by: str, blob: bytes = b"") -> bool:
+    def holds(
+        self, condition: bool, check: str, subject: str, what: str, proven_by: str, blob: bytes = b"", fault: str = ""
+    ) -> bool:
         """VALID when `condition`, else INVALID; says which."""
         if condition:
             self.valid(check, subject)
         else:
-            self.invalid(check, subject, what, proven_by, blob)
+            self.invalid(check, subject, what, proven_by, blob, fault)
         return condition
 
 

@@ -7,7 +7,7 @@ that a missing one and an altered one are told apart in one place.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -18,10 +18,13 @@ from ledger.audit.report import NOBODY, Bench
 from ledger.index import ForcedUpdate
 from middleware.protocol.scoring import Carried, Moves
 from middleware.protocol.update import Floats
-from middleware.trust import eip712
+from middleware.trust import eip712, keys
 from middleware.trust.keys import NetworkKey
 from middleware.types import ZERO32, Header, Policy, Roster, Seen, Task
 from middleware.wire.commitment import Context
+from middleware.wire.message import M, Signed
+
+KeysOf = Callable[[int], Sequence[tuple[int, bytes]]]  # node -> (block that made it so, network key), ascending
 
 Doubles = npt.NDArray[np.float64]
 
@@ -70,6 +73,7 @@ class Scene(msgspec.Struct, frozen=True):
     scope: str  # public | auditor
     reader: NetworkKey | None
     holds: Callable[[Seen], bool]  # whether the ledger's record has this block
+    keys_of: KeysOf
     evaluation: Evaluation | None = None
     forced: tuple[ForcedUpdate, ...] = ()  # the task's forced updates, in the ledger's order
 
@@ -99,10 +103,7 @@ class Scene(msgspec.Struct, frozen=True):
 
     def forgotten(self, seen: Seen) -> str:
         """What is wrong when a signer vouches for a block that this record does not have, or ""."""
-        if seen == Seen() or self.holds(seen):
-            return ""
-        block = f"block {seen.block} with hash {short(seen.hash)}"
-        return f"it vouches for {block}, which this record does not have: the ledger was rewound or forked"
+        return "" if seen == Seen() or self.holds(seen) else rewound(seen)
 
     def closed(self) -> str:
         """Why this reader may not open contents, or "" when it may."""
@@ -115,14 +116,43 @@ class Scene(msgspec.Struct, frozen=True):
         return ""
 
 
+def rewound(seen: Seen) -> str:
+    """What is wrong with a record that lacks a block that somebody vouches for."""
+    block = f"block {seen.block} with hash {short(seen.hash)}"
+    return f"it vouches for {block}, which this record does not have: the ledger was rewound or forked"
+
+
+def unsigned(context: Context, keys_of: KeysOf, roster: Roster, signed: Signed[M]) -> tuple[str, str]:
+    """(what is wrong with a message's signature, the fault's name); ("", "") when its sender's key of that time made it."""
+    sender, block = signed.message.sender, roster.block
+    node = roster.nodes.get(sender)
+    if node is None:
+        return f"the ledger knows no node {sender}", ""
+    if keys.message_is_signed_by(context, node.net_key, signed):
+        return "", ""
+    what = f"the network key of node {sender} did not sign this {type(signed.message).__name__}"
+    for since, key in keys_of(sender):
+        if key != node.net_key and keys.message_is_signed_by(context, key, signed):
+            if since > block:
+                return (
+                    f"{what}: a key did that is its own only from block {since} on, and this is of block {block}",
+                    "early-key",
+                )
+            return f"{what}: a key did that it had given up before block {block}", "retired-key"
+    return what, "forged-signature"
+
+
 def fetch(bench: Bench, blobs: Blobs, check: str, subject: str, digest: bytes, keeper: str) -> bytes | None:
     """A blob with the bytes that its name says; else the finding that says why not, and None."""
     data = blobs.get(digest)
     name = digest.hex()
     if data is None:
-        bench.unverifiable(check, subject, f"blob {name[:16]} is missing: {keeper} should serve it", digest)
+        bench.unverifiable(
+            check, subject, f"blob {name[:16]} is missing: {keeper} should serve it", digest, "withheld-blob"
+        )
     elif hashlib.sha256(data).digest() != digest:
-        bench.invalid(check, subject, f"blob {name[:16]} does not have the SHA-256 that is its name", NOBODY, digest)
+        what = f"blob {name[:16]} does not have the SHA-256 that is its name"
+        bench.invalid(check, subject, what, NOBODY, digest, "altered-blob")
     else:
         return data
     return None

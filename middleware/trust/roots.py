@@ -45,6 +45,11 @@ def sum_node(sums: bytes, children: Sequence[bytes] = ()) -> bytes:
     return sha256(b"\x03" + sums + (merkle.root(children) if children else ZERO32)).digest()
 
 
+def log_leaf(frame: bytes) -> bytes:
+    """The RFC 9162 leaf hash of a signed frame in its signer's operational log."""
+    return merkle.leaf_hash(b"drystone/promise/1" + frame)
+
+
 def roster_root(nodes: Roster | Iterable[Node]) -> bytes:
     """The header's `roster`: every node that the ledger knew, in ascending id."""
     return merkle.root(roster_entries(nodes))

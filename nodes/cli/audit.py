@@ -34,6 +34,7 @@ from middleware.trust.keys import KeyFile, NetworkKey, checksum_address
 from middleware.types import Node, Verdict
 from nodes.cli.output import print_json, print_table, rounds_bar
 from nodes.evaluation import Evaluation
+from nodes.operator import told
 from nodes.records import Copies, blob_folders, nodes_below, verify_exported, verify_home
 
 __all__ = ["explain", "log", "node", "replay", "round", "task", "update", "verify", "verify_exported"]
@@ -52,8 +53,7 @@ def log(home: Path, log: Path | None, export: Path | None, as_json: bool) -> Non
     if export is not None:
         from ledger.record import export_record
 
-        about = evidence.addresses.about()
-        export.write_bytes(export_record(evidence.entries, evidence.head, about, evidence.blocks))
+        export.write_bytes(export_record(evidence.entries, evidence.head, evidence.about, evidence.blocks))
         typer.echo(f"{len(evidence.entries)} entries up to block {evidence.head.number} written to {export}")
         return
     if as_json:
@@ -360,9 +360,8 @@ def _read_ledger(connection: AnyLedger) -> Evidence:
 
     async def entries() -> Evidence:
         async with connection as ledger:
-            book = ledger.book
-            addresses = Addresses(book.chain_id, book.registry, book.ledger, book.rewards, book.operator)
-            evidence = take(await ledger.entries(None), addresses)
+            about = await told(ledger)
+            evidence = take(await ledger.entries(None), Addresses.parse(about), about)
             if not isinstance(ledger, LocalLedger):
                 return evidence
             blocks = (await ledger.blocks())[: evidence.head.number + 1]

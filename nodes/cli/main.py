@@ -580,6 +580,23 @@ def audit_replay(
     verbs.replay(home, log, blobs or [], task_number, scope, key_file, as_json, data or [])
 
 
+@audit.command("tamper")
+@reported
+def audit_tamper(
+    fault: Annotated[str, typer.Argument(help="Name of one fault, e.g. padded-reward. Default: all.")] = "",
+    run: Annotated[
+        Optional[Path], typer.Option(help="A finished run of `drystone demo`; it stays as it is. Default: a new one.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the run that is made.")] = 0,
+    as_json: JsonOption = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table in Markdown.")] = False,
+) -> None:
+    """Put each fault into a copy of a run and show that the audit names it; exits 0 only when all are caught."""
+    from nodes.cli import tamper as verbs
+
+    verbs.tamper(run, fault, seed, as_json, markdown)
+
+
 @audit.command("explain")
 @reported
 def audit_explain(

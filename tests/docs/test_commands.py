@@ -20,7 +20,19 @@ PROMISED = {
     "contracts": {"deploy"},
     "node": {"init", "run"},
     "task": {"new", "list", "show", "watch", "stop"},
-    "audit": {"log", "task", "round", "node", "update", "verify", "replay", "explain", "bundle", "verify-bundle"},
+    "audit": {
+        "log",
+        "task",
+        "round",
+        "node",
+        "update",
+        "verify",
+        "replay",
+        "explain",
+        "tamper",
+        "bundle",
+        "verify-bundle",
+    },
 }
 READING = (
     "node list", "task list", "task show", "task watch", "audit log", "audit task", "audit round", "audit node", "audit update",

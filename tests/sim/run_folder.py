@@ -6,8 +6,11 @@ from pathlib import Path
 
 import msgspec
 
+from ledger import codes
+from ledger.artifacts import NAMES
 from ledger.record import export_record
 from middleware.trust import eip712, keys, roots
+from middleware.trust.keys import KeyFile
 from middleware.types import Receipt
 from middleware.wire import canonical
 from middleware.wire.message import EdgeReport, Offer, ReceiptReply, Update, decode_metrics, decode_stored
@@ -19,16 +22,27 @@ from tests.sim.history import ADDRESSES, CLOUD, DEVICES, DOMAIN, EDGES, PARENT, 
 def write_run(history: History, folder: Path) -> Path:
     """Write it all; returns the home of the nodes."""
     record = history.record
-    (folder / "ledger.jsonl").write_bytes(export_record(record.entries, record.head, ADDRESSES.about()))
+    (folder / "ledger.jsonl").write_bytes(export_record(record.entries, record.head, about()))
     home = folder / "world"
     stores = {node: _store(home, node) for node in (CLOUD, *EDGES, *DEVICES)}
+    for node in stores:
+        keys = KeyFile(history.network[node], history.account[node])
+        (home / "nodes" / name_of(node) / "keys.json").write_bytes(keys.to_bytes())
     for number in range(1, len(history.headers) + 1):
         _round(history, stores, number)
     for data in history.store.blobs.values():
         stores[CLOUD].blobs.put(data)
+    last = record.index.witness(record.head.number - 1)
     for store in stores.values():
+        store.set_witness(last)
         store.close()
     return home
+
+
+def about() -> dict[str, str]:
+    """The record's opening, with the code that a chain would show: the artifacts' own, bound to nothing."""
+    shown = {codes.PREFIX + name: codes.code_of(name, codes.template(name)).described() for name in NAMES}
+    return ADDRESSES.about() | shown
 
 
 def name_of(node: int) -> str:
@@ -74,6 +88,7 @@ def _round(history: History, stores: dict[int, Store], number: int) -> None:
         stores[report.sender].answer_outgoing(TASK, number, reply, "receipt")
     for node in (CLOUD, *EDGES):
         stores[node].put_offer(TASK, number, "open", signed, 1.0)
+    stores[CLOUD].append_log(signed)
     stores[CLOUD].put_settled(TASK, number, canonical.encode(header), header.manifest, summary(history, number))
 
 
