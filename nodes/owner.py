@@ -6,17 +6,19 @@ back, so a stolen node can be thrown out and its stake is not lost with it.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from pathlib import Path
 
-from ledger.calls import Approve, Register, RotateNetKey, Stake, Unstake, Withdraw
+from ledger.calls import Approve, Register, RegisterBatch, RotateNetKey, Stake, Unstake, Withdraw
 from ledger.events import KeyRotated
 from middleware.errors import ConfigurationError
-from middleware.trust import eip712
+from middleware.trust import eip712, merkle
 from middleware.trust.keys import KeyFile, NetworkKey
 from middleware.types import ZERO32, Node, Tier
 from middleware.wire.commitment import pack_name
+from middleware.wire.members import Member, decode_members, encode_members, member_data
 from nodes.config import NodeConfig
 from nodes.create import write_secret
 from nodes.operator import Operator
@@ -50,6 +52,29 @@ class Owner(Operator):
         if node is None:
             raise ConfigurationError(f"{config.name} was registered, but the ledger does not show it yet: look again")
         return node
+
+    async def enrol(self, members: list[tuple[NodeConfig, KeyFile, int]]) -> tuple[int, bytes]:
+        """Put devices on the ledger with one transaction, as (config, keys, parent's number). Returns the first one's number
+        and the list, which the nodes have to get: the ledger keeps its digest only."""
+        deadline = int(time.time()) + SIGNED_SECONDS
+        data = encode_members([self._member(config, keys, parent, deadline) for config, keys, parent in members])
+        root = merkle.root(map(member_data, decode_members(data)))
+        digest = hashlib.sha256(data).digest()
+        await self.ledger.send(RegisterBatch(root, len(members), digest), self.key)
+        first = max(batch.first for batch in (await self.refresh()).batches() if batch.list == digest)
+        return first, data
+
+    def _member(self, config: NodeConfig, keys: KeyFile, parent: int, deadline: int) -> Member:
+        if config.rank is not Tier.END:
+            raise ConfigurationError(f"{config.name} is of tier {config.tier}: a batch holds devices only")
+        name, account = pack_name(config.name), keys.account.address
+        signed = eip712.registration_digest(
+            self._registry, keys.network.public, account, self.key.address, Tier.END, parent, name, ZERO32, deadline
+        )
+        return Member(
+            keys.network.public, account, parent, name, ZERO32, deadline, keys.account.sign_digest(signed),
+            keys.network.sign_digest(signed),
+        )  # fmt: skip
 
     async def parent_of(self, config: NodeConfig, siblings: list[NodeConfig]) -> int:
         """The number of the node that a config's `parent` address belongs to; 0 for a cloud."""

@@ -37,7 +37,7 @@ from middleware.errors import ConfigurationError, PeerFault
 from middleware.protocol import inclusion
 from middleware.protocol.inclusion import Inclusion, Step
 from middleware.trust import eip712, keys, merkle
-from middleware.types import LIMITS, Header, Node, Status, Tier, Verdict
+from middleware.types import LIMITS, Header, Node, Roster, Status, Tier, Verdict
 from middleware.wire.canonical import refuse_malformed
 from middleware.wire.commitment import Context, roster_entries, roster_entry
 from middleware.wire.manifest import Manifest
@@ -194,7 +194,7 @@ def assemble(evidence: Evidence, blobs: Blobs, task: int, round: int, node: int,
     if proof is None:
         raise ConfigurationError(f"round {round} of task {task} holds no update of node {node}")
     edge = next(e for e in manifest.edges if decode_stored(e.report, EdgeReport).message.leaf == proof.edge_leaf)
-    roster = evidence.index.roster(manifest.roster_block).nodes
+    roster = evidence.index.roster(manifest.roster_block)
     return Bundle(
         format=FORMAT, chain_id=evidence.addresses.chain_id, ledger=_hex(evidence.addresses.ledger),
         header=_named(item.header), anchored_at=item.position.time, blocks=_hexes(chain.blocks),
@@ -208,14 +208,20 @@ def assemble(evidence: Evidence, blobs: Blobs, task: int, round: int, node: int,
     )  # fmt: skip
 
 
-def _member(roster: dict[int, Node], id: int) -> Member:
-    if id not in roster:
+def _member(roster: Roster, id: int) -> Member:
+    node = roster.nodes.get(id)
+    if node is None:
         raise ConfigurationError(f"the round's roster has no node {id}: `drystone audit verify` says what is wrong")
-    node, index = roster[id], sorted(roster).index(id)
-    path = merkle.Tree.of(roster_entries(roster.values())).path(index)
+    if node.batch:
+        raise ConfigurationError(
+            f"node {id} stands in the roster with its batch only: give it an entry of its own first"
+        )
+    entries = roster_entries(roster)
+    index = entries.index(roster_entry(node))
+    path = merkle.Tree.of(entries).path(index)
     return Member(
         node.id, _hex(node.net_key), _hex(node.account), _hex(node.owner), int(node.tier), int(node.status), node.parent,
-        _turns(index, len(roster)), _hexes(path),
+        _turns(index, len(entries)), _hexes(path),
     )  # fmt: skip
 
 

@@ -228,6 +228,24 @@ def node_register(
     verbs.register(home, name, parent)
 
 
+@node.command("enrol")
+@reported
+def node_enrol(
+    names: Annotated[list[str], typer.Argument(help="Devices that `node init` made.")],
+    home: HomeOption = HOME,
+    parent: Annotated[
+        str, typer.Option("--parent-node", help="The edge above, by name, when it is not below --home.")
+    ] = "",
+    cloud: Annotated[
+        str, typer.Option(help="Address of the cloud that hands out the list. Default: below --home.")
+    ] = "",
+) -> None:
+    """Register any number of devices with one transaction, as the operator's own."""
+    from nodes.cli import stake as verbs
+
+    verbs.enrol(home, names, parent, cloud)
+
+
 @node.command("rotate")
 @reported
 def node_rotate(name: Annotated[str, typer.Argument(help="Name of the node.")], home: HomeOption = HOME) -> None:

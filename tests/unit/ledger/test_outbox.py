@@ -8,7 +8,7 @@ import pytest
 
 from devnet.kill import Disk
 from ledger.calls import Admit, AnchorRound, AnyCall, SetMeta
-from ledger.events import RoundAnchored
+from ledger.events import MetaChanged, RoundAnchored
 from ledger.memory import MemoryLedger
 from ledger.outbox import MOST_REVERTS, PATIENCE_BLOCKS, Outbox, State
 from ledger.spec import NodeState, Specification, TaskState
@@ -233,7 +233,8 @@ async def test_intents_that_do_not_depend_on_each_other_travel_together(connecti
     await outbox.drain()
     assert list(ledger.waiting) == [(KEY.address, 0), (KEY.address, 1), (KEY.address, 2)]
     await deliver(outbox, ledger)
-    assert ledger.specification.node(1).meta_hash == bytes([2]) * 32
+    said = [entry.event for entry in (await ledger.entries(None)).entries]
+    assert said == [MetaChanged(1, bytes([number]) * 32) for number in range(3)]
 
 
 async def test_a_nonce_that_somebody_else_used_is_replaced(connection: sqlite3.Connection) -> None:

@@ -6,15 +6,20 @@ import os
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from devnet.simulation import CHAIN_ID, in_memory
-from ledger.calls import Mint
+from ledger.calls import Materialise, Mint, RevokeBatch, Suspend
 from ledger.memory import MemoryLedger
 from ledger.stakes import Stake, stakes
-from middleware.errors import ConfigurationError, LedgerRefused
+from middleware.errors import ConfigurationError, LedgerRefused, PeerFault
+from middleware.trust import merkle, roots
+from middleware.trust.access import unproven_members
+from middleware.trust.eip712 import Domain
 from middleware.trust.keys import AccountKey, KeyFile, NetworkKey
-from middleware.types import Node, Status
+from middleware.types import Node, Status, Tier
+from middleware.wire.members import decode_members, encode_members, member_data
 from nodes.config import NodeConfig
 from nodes.owner import Owner
 
@@ -110,3 +115,100 @@ async def test_a_key_file_of_another_node_is_refused(world: World) -> None:
     path.write_bytes(stranger.to_bytes())
     with pytest.raises(ConfigurationError, match="does not hold the network key"):
         await world.owner.rotate(node, path)
+
+
+DEVICES = [NodeConfig(f"phone-{n}", "end", parent="http://127.0.0.1:9001") for n in range(20)]
+
+
+async def enrolled(world: World) -> tuple[int, bytes]:
+    edge = await world.register(EDGE)
+    world.keys |= {config.name: KeyFile.generate(os.urandom) for config in DEVICES}
+    return await world.owner.enrol([(config, world.keys[config.name], edge.id) for config in DEVICES])
+
+
+async def test_a_batch_is_one_transaction_and_its_members_are_nodes_once_their_list_is_known(world: World) -> None:
+    before = len((await world.owner.refresh()).entries)
+    first, data = await enrolled(world)
+    index = await world.owner.refresh()
+    assert len(index.entries) == before + 2  # the edge's registration, and all the devices
+    assert index.roster().children(2) == [] and len(index.unlisted()) == 1
+    index.learn(data)
+    children = index.roster().children(2)
+    assert [node.name for node in children] == [config.name for config in DEVICES]
+    assert [node.id for node in children] == list(range(first, first + 20))
+    assert {(node.owner, node.status, node.batch) for node in children} == {(OPERATOR.address, Status.ACTIVE, first)}
+    assert index.roster().by_key(world.keys["phone-7"].network.public) == children[7]
+    assert index.node_at(first + 7, index.head_block) == children[7]
+    assert index.node_at(first + 7, 1) is None
+
+
+async def test_the_roster_root_is_the_same_with_and_without_the_list(world: World) -> None:
+    _, data = await enrolled(world)
+    index = await world.owner.refresh()
+    before = roots.roster_root(index.roster())
+    index.learn(data)
+    assert roots.roster_root(index.roster()) == before
+    assert roots.roster_root(index.roster(index.roster().block - 1)) != before
+
+
+async def test_a_batch_that_is_thrown_out_is_out_whole(world: World) -> None:
+    first, data = await enrolled(world)
+    (await world.owner.refresh()).learn(data)
+    await world.ledger.send(RevokeBatch(first), OPERATOR)
+    index = await world.owner.refresh()
+    assert index.roster().children(2) == []
+    assert index.roster().nodes[first].status is Status.REVOKED
+
+
+async def test_a_member_with_an_entry_of_its_own_leaves_the_batch(world: World) -> None:
+    first, data = await enrolled(world)
+    index = await world.owner.refresh()
+    index.learn(data)
+    member = decode_members(data)[3]
+    tree = merkle.Tree.of(map(member_data, decode_members(data)))
+    await world.ledger.send(
+        Materialise(
+            first, 3, member.net_key, member.account, OPERATOR.address, int(Tier.END), member.parent, member.name,
+            member.meta_hash, member.deadline, member.account_signature, member.net_key_proof, tuple(tree.path(3)),
+        ),
+        OPERATOR,
+    )  # fmt: skip
+    await world.ledger.send(Suspend(first + 3), OPERATOR)
+    index = await world.owner.refresh()
+    node = index.roster().nodes[first + 3]
+    assert (node.batch, node.status, node.net_key) == (0, Status.SUSPENDED, member.net_key)
+    assert len(index.roster().children(2)) == 19
+
+
+@pytest.mark.parametrize("change", ["order", "member", "bytes"])
+async def test_another_list_than_the_ledgers_is_not_learned(world: World, change: str) -> None:
+    _, data = await enrolled(world)
+    index = await world.owner.refresh()
+    members = list(decode_members(data))
+    if change == "order":
+        members.reverse()
+    if change == "member":
+        members[0] = msgspec.structs.replace(members[0], parent=1)
+    wrong = data[:-1] if change == "bytes" else encode_members(members)
+    with pytest.raises(PeerFault, match="malformed" if change == "bytes" else "mismatch"):
+        index.learn(wrong)
+    assert len(index.unlisted()) == 1
+
+
+async def test_a_batch_holds_devices_only(world: World) -> None:
+    with pytest.raises(ConfigurationError, match="devices only"):
+        await world.owner.enrol([(EDGE, KeyFile.generate(os.urandom), 1)])
+
+
+async def test_keys_that_did_not_agree_to_be_in_a_batch_are_in_no_roster(world: World) -> None:
+    """Else a batch could list a stranger's network key and pass for it."""
+    first, data = await enrolled(world)
+    members = list(decode_members(data))
+    members[4] = msgspec.structs.replace(members[4], net_key=world.keys["cloud"].network.public)
+    domain = Domain(CHAIN_ID, world.ledger.book.registry)  # type: ignore[attr-defined]
+    bad = unproven_members(domain, OPERATOR.address, members)
+    assert bad == {4: "its network key did not sign its registration"}
+    index = await world.owner.refresh()
+    index.learn(data, {4})
+    assert first + 4 not in index.roster().nodes and first + 5 in index.roster().nodes
+    assert index.node_at(first + 4, index.head_block) is None
