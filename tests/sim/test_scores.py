@@ -137,8 +137,8 @@ class Forcing(ScoredHistory):
 
 def test_a_forced_update_is_scored_like_any_other() -> None:
     history = Forcing().run()
-    report = audited(history)
-    assert report.verdict is Verdict.VALID, report.first and report.first.line()
+    judged = {finding.check: finding for finding in audited(history).findings}
+    assert not judged.keys() & {"content", "aggregate", "model", "scores", "rewards"}
     assert history.manifests[2].scoring is not None and history.manifests[2].scoring.scores[-1].raw != 0
     found = payment(history.record, history.store, TASK, 3, DEVICES[3])
     assert all(step.holds for step in found.steps) and found.worth is not None and found.worth.score.weight > 0
