@@ -16,6 +16,8 @@ WORKERS := --numprocesses auto --maxprocesses 4
 STAMPS := .venv/stamps
 BENCHES := $(filter-out __init__ report,$(basename $(notdir $(wildcard devnet/bench/*.py))))
 Q ?=
+LONG ?=
+export LONG
 
 .PHONY: help setup demo test quick check fix contracts bench all clean
 
@@ -85,7 +87,7 @@ fix: setup ## format, and repair what can be repaired
 contracts: setup ## compile to ledger/abi, write the gas table
 	$(RUN) contracts/build.py
 
-bench: setup ## one benchmark: make bench Q=NAME
+bench: setup ## one benchmark: make bench Q=NAME [LONG=1]
 	@test -n "$(filter $(Q),$(BENCHES))" || { echo "error: make bench Q=NAME, with NAME one of: $(BENCHES)" >&2; exit 2; }
 	$(RUN) -m devnet.bench.$(Q)
 

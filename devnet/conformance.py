@@ -260,11 +260,13 @@ def readable(chain: Specification, now: int, headers: Sequence[tuple[Header, int
     """Everything that can be asked of the contracts after a walk, with what the specification would answer."""
     found: list[tuple[View, object]] = [
         (("Registry", "count"), chain.count), (("Registry", "paused"), chain.paused["Registry"]),
-        (("Ledger", "count"), len(chain.tasks)), (("Ledger", "paused"), chain.paused["Ledger"]),
+        (("Registry", "seized"), chain.seized), (("Ledger", "count"), len(chain.tasks)),
+        (("Ledger", "paused"), chain.paused["Ledger"]),
         (("Credit", "totalSupply"), chain.token.supply), (("Court", "count"), chain.disputes),
     ]  # fmt: skip
     for id in (*chain.nodes, chain.count + 1):
         found.append((("Registry", "node", id), camel(chain.node(id))))
+        found.append((("Registry", "slashable", id), chain.slashable(id)))
         found.append((("Registry", "proposedAccount", id), chain.proposed.get(id, ZERO20)))
     for first, batch in chain.batches.items():
         found.append((("Registry", "batch", first), camel(batch)))
@@ -290,8 +292,8 @@ def readable(chain: Specification, now: int, headers: Sequence[tuple[Header, int
         found.append((("Court", "withdrawable", account), chain.withdrawable.get(account, 0)))
     for key in NET_KEYS:
         found.append((("Registry", "idOfKey", key), chain.id_of_key.get(key, 0)))
-    for kind, task, round, accused in chain.proven:
-        found.append((("Arbiter", "proven", kind, task, round, accused), True))
+    for key, verdict in chain.verdicts.items():
+        found.append((("Arbiter", "verdict", *key), [verdict.beneficiary, verdict.amount]))
     for id in range(1, chain.disputes + 1):
         found.append((("Court", "demandOf", id), camel(chain.demands.get(id, DemandState()))))
         found.append((("Court", "challengeOf", id), camel(chain.challenges.get(id, ChallengeState()))))
@@ -442,7 +444,9 @@ class Walk(RuleBasedStateMachine):
         to=st.sampled_from([ODD, ZERO20]), honest=st.booleans(),
     )  # fmt: skip
     def slash(self, id: int, amount: int, part: int, to: bytes, honest: bool) -> None:
-        self.both(calls.Slash(id, amount, GENESIS, to, part), NODES[13].address if honest else ODD)
+        judge = NODES[13].address if honest else ODD
+        self.both(calls.Slash(id, amount, GENESIS), judge)
+        self.both(calls.Settle(to, part, amount // 2), judge)
 
     @_one_of(_DISTURBANCES,
         kind=st.sampled_from([calls.HoldNode, calls.ReleaseNode, calls.HoldTask, calls.ReleaseTask]), id=ids,
@@ -720,6 +724,13 @@ class Trials(Walk):
         for scene in random.choices(self.scenes[-3:]) if self.scenes else ():
             if name in possible(scene, random):
                 self.accuse_of(scene, name, random, flawed, wait)
+
+    @rule(seed=seeds, flawed=rarely, sender=people)
+    def collect(self, seed: int, flawed: bool, sender: bytes) -> None:
+        random = Random(seed)
+        for kind, task, round, accused in random.choices(list(self.chain.verdicts)) if self.chain.verdicts else ():
+            call = calls.Collect(kind, task, round, accused)
+            self.both(altered(call, random) if flawed else call, sender)
 
 
 class Sessions(Trials):

@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any, Final
 
+from devnet.chain import Chain
 from devnet.kill import Disk, DyingLedger, Fuse, Killed
-from ledger.calls import REPLAY, AnchorRound, AnyCall, CreateTask, Mint, Register, SetMeta
+from ledger.calls import LINEAR, AnchorRound, AnyCall, CreateTask, Mint, Register, SetMeta
 from ledger.client import EvmLedger
 from ledger.deploy import deploy
 from ledger.events import MetaChanged, RoundAnchored, Transfer
@@ -46,6 +47,15 @@ SAID: Final = (
 TRANSFERS: Final = 1 << 64  # receivers' addresses start here, far from everybody's
 
 
+class Volatile(Chain):
+    """A chain that keeps everything in memory. One a world: after some thousand blocks with reorganisations among them, anvil
+    forgets states that it still needs."""
+
+    def command(self) -> list[str]:
+        command = super().command()
+        return command[: command.index("--state")]
+
+
 class Reorganised:
     """One node with one key on one chain. Raises OurFault where the promise is broken."""
 
@@ -66,7 +76,7 @@ class Reorganised:
         fields = (sha256(b"key").digest(), key.address, key.address, 3, 0, b"cloud".ljust(32, b"\0"), ZERO32, FAR)
         signature = key.sign_digest(registration_digest(domain, *fields))
         await ledger.send(Register(*fields, signature, bytes(64)), key)
-        await ledger.send(CreateTask(1, 0, REPLAY, 0, 2, 1, ZERO32, POLICY), key)
+        await ledger.send(CreateTask(1, 0, LINEAR, 0, 2, 1, ZERO32, POLICY), key)
         return cls(ledger, key, finality, (await ledger.head()).number, generator)
 
     async def close(self) -> None:
@@ -149,7 +159,12 @@ class Reorganised:
                 return
             await self.mine(max(1, self.finality))
             await asyncio.sleep(0)
-        raise OurFault(f"not delivered after {STEPS} steps: {self.outbox.status()}, {self.outbox.refusals()}")
+        query = "SELECT function, state, nonce, block, reverts FROM outbox WHERE state != 'FINAL' ORDER BY number"
+        left = self.outbox.connection.execute(query).fetchall()
+        nonce, pool = await self.ledger.nonce(self.key.address), await self.ask("txpool_status")
+        raise OurFault(
+            f"not delivered after {STEPS} steps: {left}; the chain's next nonce is {nonce}, its pool has {pool}"
+        )
 
     async def check(self) -> None:
         await self.follow()

@@ -12,11 +12,13 @@ enough, and what replaces it is folded on top. Whoever must not act on what may 
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
+from hashlib import sha256
 from typing import Final
 
 import msgspec
 
+from ledger.calls import CreateTask
 from ledger.events import (
     AccountRotated,
     Answered,
@@ -48,8 +50,10 @@ from ledger.events import (
 )
 from middleware.errors import OurFault, PeerFault
 from middleware.ports import Batch, Cursor, Head
-from middleware.types import Header, Leaf, Node, Roster, Seen, Status, Task, Tier
+from middleware.trust import merkle
+from middleware.types import DeviceBatch, Header, Leaf, Node, Roster, Seen, Status, Task, Tier
 from middleware.wire.commitment import unpack_name
+from middleware.wire.members import Member, decode_members, member_data
 from middleware.wire.policy import decode_policy
 
 OLD_ROSTERS: Final = 64  # kept, of those asked for
@@ -70,19 +74,6 @@ class MalformedTask(msgspec.Struct, frozen=True):
     cloud: int
     policy: bytes
     reason: str
-
-
-class DeviceBatch(msgspec.Struct, frozen=True):
-    """Devices `first` to `first` + `count` - 1, registered at once; `status` is that of those who are no nodes of their own.
-    `list` is the digest of the blob that lists them (`wire.members`)."""
-
-    first: int
-    count: int
-    root: bytes
-    list: bytes
-    owner: bytes
-    status: Status
-    since: int  # the registering block
 
 
 class ForcedUpdate(msgspec.Struct, frozen=True):
@@ -119,6 +110,7 @@ class Index:
         self.head: Head | None = None
         self._cursor: Cursor | None = None
         self._finals: dict[int, Index] = {}  # by depth, each read from this one
+        self._lists: dict[bytes, tuple[Member | None, ...]] = {}  # by digest: true whatever the chain takes back
         self._clear()
 
     def _clear(self) -> None:
@@ -161,18 +153,62 @@ class Index:
         change = self._changes[place - 1] if place else 0
         nodes = self._rosters.get(change)
         if nodes is None:
-            found = ((number, self.node_at(number, change)) for number in sorted(self._histories))
-            nodes = {number: node for number, node in found if node is not None}
+            nodes = self._nodes(change)
             while len(self._rosters) >= OLD_ROSTERS:
                 del self._rosters[next(iter(self._rosters))]
             self._rosters[change] = nodes
-        return Roster(at, nodes)
+        return Roster(at, nodes, tuple(self.batches(change)))
 
-    def node_at(self, number: int, block: int) -> Node | None:
-        """A node with the keys, status and account that it had at the end of `block`; None if it was not there yet."""
+    def _nodes(self, block: int) -> dict[int, Node]:
+        found = ((number, self._own(number, block)) for number in self._histories)
+        nodes = {number: node for number, node in found if node is not None}
+        for batch in self.batches(block):
+            for place, member in enumerate(self._lists.get(batch.list, ())):
+                if member is not None and batch.first + place not in nodes:
+                    nodes[batch.first + place] = _member(batch, place, member)
+        return dict(sorted(nodes.items()))
+
+    def _own(self, number: int, block: int) -> Node | None:
         history = self._histories.get(number, [])
         place = bisect_right(history, block, key=lambda change: change[0])
         return history[place - 1][1] if place else None
+
+    def node_at(self, number: int, block: int) -> Node | None:
+        """A node with the keys, status and account that it had at the end of `block`; None if it was not there yet, or is a
+        member of a batch whose list is not known."""
+        own = self._own(number, block)
+        if own is not None:
+            return own
+        now = self.batch_of(number)
+        then = self.batch_at(now.first, block) if now is not None else None
+        if then is None or then.list not in self._lists:
+            return None
+        member = self._lists[then.list][number - then.first]
+        return _member(then, number - then.first, member) if member is not None else None
+
+    def unlisted(self) -> list[DeviceBatch]:
+        """The batches whose lists were not learned yet."""
+        return [batch for batch in self.batches() if batch.list not in self._lists]
+
+    def learn(self, data: bytes, unproven: Container[int] = ()) -> None:
+        """Take the list of a batch: its members count as nodes from the batch's block on, but for those at the places
+        `unproven`, whose keys did not sign (`trust.access.unproven`): else a batch could name somebody else's keys.
+        PeerFault("malformed") for bytes that are no list, "mismatch" for a list that no batch on the ledger names, or that
+        does not have its root and count."""
+        digest, members = sha256(data).digest(), decode_members(data)
+        named = [batch for batch in self.batches() if batch.list == digest]
+        if not named:
+            raise PeerFault("mismatch", f"no batch on the ledger names the list {digest.hex()[:16]}")
+        root = merkle.root(map(member_data, members))
+        if any((batch.count, batch.root) != (len(members), root) for batch in named):
+            raise PeerFault("mismatch", f"the list {digest.hex()[:16]} does not have its batch's root and count")
+        self._lists[digest] = tuple(None if place in unproven else member for place, member in enumerate(members))
+        self._rosters.clear()
+
+    def roster_block(self, lag: int) -> int:
+        """A block whose roster is the present one: `lag` blocks below the head, or the last in which a node changed if that is
+        newer. Readers that are a few blocks behind know it too."""
+        return max(self._changes[-1] if self._changes else 0, self.head_block - lag)
 
     def batch_at(self, first: int, block: int) -> DeviceBatch | None:
         """The batch that begins at `first` with the status that it had at the end of `block`; None if it was not there."""
@@ -215,6 +251,7 @@ class Index:
             return self
         deep = bisect_right(self.entries, self.head_block - depth, key=lambda entry: entry.position.block)
         known = self._finals.setdefault(depth, Index())
+        known._lists = self._lists
         common = known.common(self)
         if common < len(known.entries):
             known._keep(common)
@@ -291,6 +328,7 @@ class Index:
             case BatchRegistered():
                 insort(self._firsts, event.first)
                 self._batches[event.first] = [(at.block, _batch(event, at.block))]
+                self._changed(at.block)
             case BatchStatusChanged():
                 self._change_batch(event, at.block)
             case TaskCreated():
@@ -334,6 +372,12 @@ class Index:
         except PeerFault as fault:
             self.malformed_tasks[event.task] = MalformedTask(event.task, event.cloud, event.policy, fault.detail)
             return
+        terms = CreateTask.of(event.cloud, event.window, event.genesis_model, policy)
+        told = (event.rule, event.trim, event.width, event.chunks)
+        if told != (terms.rule, terms.trim, terms.width, terms.chunks):
+            wrong = f"the Arbiter was told {told} for rule, trim, width and chunks, which is not what the policy says"
+            self.malformed_tasks[event.task] = MalformedTask(event.task, event.cloud, event.policy, wrong)
+            return
         self.tasks[event.task] = Task(
             event.task, event.cloud, policy, event.policy_hash, event.genesis_model, event.window, block
         )
@@ -345,6 +389,7 @@ class Index:
         history.append(
             (block, msgspec.structs.replace(history[-1][1], status=_status(event.status, "batch", event.first)))
         )
+        self._changed(block)
 
     def _update_task(self, number: int, **changes: object) -> None:
         if number in self.tasks:
@@ -358,6 +403,9 @@ class Index:
 
     def _put(self, block: int, node: Node) -> None:
         self._histories.setdefault(node.id, []).append((block, node))
+        self._changed(block)
+
+    def _changed(self, block: int) -> None:
         if not self._changes or self._changes[-1] != block:
             self._changes.append(block)
         self._rosters.pop(block, None)
@@ -368,6 +416,13 @@ def _status(number: int, what: str, id: int) -> Status:
         return Status(number)
     except ValueError as error:
         raise PeerFault("malformed", f"status of {what} {id}: {error}") from error
+
+
+def _member(batch: DeviceBatch, place: int, member: Member) -> Node:
+    return Node(
+        batch.first + place, member.net_key, member.account, batch.owner, Tier.END, batch.status, member.parent,
+        unpack_name(member.name), member.meta_hash, batch.since, batch.first,
+    )  # fmt: skip
 
 
 def _batch(event: BatchRegistered, block: int) -> DeviceBatch:

@@ -72,6 +72,7 @@ class Item(msgspec.Struct, frozen=True):
     state: State
     nonce: int
     reverts: int
+    block: int | None  # where it was seen last
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -164,10 +165,13 @@ class Outbox:
             "UPDATE outbox SET state = 'SENT', block = NULL WHERE state IN ('MINED', 'FINAL') AND nonce >= ?", (nonce,)
         )
 
-    async def _look(self, nonce: int, head: Head) -> None:
-        """What became of everything handed in. The nonce was read first: below it, somebody's are in blocks."""
+    async def _look(self, nonce: int, head: Head, shallow: bool = False) -> None:
+        """What became of everything handed in. The nonce was read first: below it, somebody's are in blocks. What is mined
+        and not deep yet is asked for again only when that decides something (`shallow`): if the chain lost it, the nonce
+        says so, and if it is elsewhere by then, its receipt."""
         for item in self._items(State.SIGNED, State.SENT, State.MINED):
-            if await self._settle(item, head):
+            waits = item.block is not None and item.state is State.MINED and not self._is_deep(item.block, head)
+            if (waits and item.nonce < nonce and not shallow) or await self._settle(item, head):
                 continue
             if item.nonce < nonce:
                 await self._trace(item, head)
@@ -324,7 +328,8 @@ class Outbox:
                 if refused.name in WEATHER:
                     raise self._weather(refused) from refused
                 final = await self._refusal(call, following)
-                if final is None:
+                await self._look(nonce, head, shallow=True)  # what it follows may have failed on another branch
+                if final is None or self._count(State.SIGNED, State.SENT) or self._first_planned() != number:
                     return
                 self._refuse(number, final)
                 continue
@@ -333,7 +338,7 @@ class Outbox:
                 self.connection.execute(
                     "UPDATE outbox SET state = 'SIGNED', nonce = ? WHERE number = ?", (following, number)
                 )
-            await self._hand_in(Item(number, call, State.SIGNED, following, reverts), head)
+            await self._hand_in(Item(number, call, State.SIGNED, following, reverts, None), head)
             nonce = following + 1
 
     def _refuse(self, number: int, refused: LedgerRefused) -> None:
@@ -362,11 +367,11 @@ class Outbox:
     def _items(self, *states: State) -> list[Item]:
         """The items in these states, which all have nonces, in the nonces' order."""
         rows = self.connection.execute(
-            "SELECT number, call, state, nonce, reverts FROM outbox "
+            "SELECT number, call, state, nonce, reverts, block FROM outbox "
             "WHERE state IN (SELECT value FROM json_each(?)) ORDER BY nonce",
             (msgspec.json.encode(states).decode(),),
         )
-        return [Item(number, call, State(state), nonce, reverts) for number, call, state, nonce, reverts in rows]
+        return [Item(number, call, State(state), *rest) for number, call, state, *rest in rows]
 
     def _attempts(self, number: int) -> list[Attempt]:
         """Newest first."""
@@ -391,6 +396,10 @@ class Outbox:
     def _states(self) -> list[tuple[int, str, int | None]]:
         rows = self.connection.execute("SELECT number, state, nonce FROM outbox WHERE state != 'FINAL' ORDER BY number")
         return [(number, state, nonce) for number, state, nonce in rows]
+
+    def _first_planned(self) -> int | None:
+        row = self.connection.execute("SELECT MIN(number) FROM outbox WHERE state = 'PLANNED'").fetchone()
+        return None if row is None else row[0]
 
     def _has_nonce(self, nonce: int) -> bool:
         return self.connection.execute("SELECT 1 FROM outbox WHERE nonce = ?", (nonce,)).fetchone() is not None

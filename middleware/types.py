@@ -85,6 +85,7 @@ class Node(msgspec.Struct, frozen=True):
     name: str
     meta_hash: bytes = ZERO32
     since: int = 0
+    batch: int = 0  # the first number of the batch that it stands for; 0: the ledger has an entry of its own
 
     def __post_init__(self) -> None:
         _require(0 < self.id < 1 << 32, f"node id {self.id} is not a positive 32-bit number")
@@ -92,11 +93,26 @@ class Node(msgspec.Struct, frozen=True):
         _require(len(self.account) == 20 and len(self.owner) == 20, "an account has 20 bytes")
 
 
+class DeviceBatch(msgspec.Struct, frozen=True):
+    """Devices `first` to `first` + `count` - 1, registered at once; `status` is that of those who are no nodes of their own.
+    `list` is the digest of the blob that lists them (`wire.members`)."""
+
+    first: int
+    count: int
+    root: bytes
+    list: bytes
+    owner: bytes
+    status: Status
+    since: int  # the registering block
+
+
 class Roster(msgspec.Struct, frozen=True):
-    """Every node that the ledger knew at the end of `block`, by id."""
+    """Every node that the ledger knew at the end of `block`, by id; members of a batch only where its list is known.
+    `batches` are the ledger's, whether their lists are known or not."""
 
     block: int
     nodes: dict[int, Node]
+    batches: tuple[DeviceBatch, ...] = ()
 
     def active(self, tier: Tier | None = None) -> list[Node]:
         return [n for n in self.nodes.values() if n.status is Status.ACTIVE and (tier is None or n.tier is tier)]

@@ -17,9 +17,11 @@ from ledger.calls import Register
 from ledger.index import Index
 from middleware.errors import ConfigurationError, PeerFault, Unavailable
 from middleware.trust import eip712
+from middleware.trust.access import unproven_members
 from middleware.trust.keys import AccountKey, NetworkKey, require_message_signature, sign_message, sign_receipt
 from middleware.types import ZERO32, Limits, Node, Receipt, Roster, Seen, Status, Task, Tier
 from middleware.wire.commitment import Context, pack_name
+from middleware.wire.members import decode_members
 from middleware.wire.message import M, ReceiptReply, Registration, Signed
 from nodes.chain import ChainView
 from nodes.config import Settings
@@ -146,6 +148,7 @@ class Agent:
         sent_at = float("-inf")
         while True:
             await self.view.refresh()
+            await self.learn_lists()
             me = self.me()
             if me is not None and me.status is Status.ACTIVE:
                 break
@@ -153,6 +156,8 @@ class Agent:
                 self.state = (
                     f"{me.status.name.lower()}: a registrar admits it with `drystone node admit {self.config.name}`"
                 )
+            elif not self.config.registers:
+                self.state = "waiting for the batch that enrols this node: `drystone node enrol` registers it"
             elif time.monotonic() - sent_at > 5:
                 sent_at = time.monotonic()
                 self.state = "registering"
@@ -161,6 +166,30 @@ class Agent:
         self.id = me.id
         self.state = "active"
         LOG.info("node %s is number %d on the ledger", self.config.name, self.id)
+
+    async def learn_lists(self) -> None:
+        """The lists of batches that the ledger names, from here or from the parent. One that nobody has yet is asked for
+        again later."""
+        for batch in self.index.unlisted():
+            data = self.blobs.get(batch.list)
+            try:
+                if data is None and self.link is not None:
+                    data = await self.link.blob(batch.list, self.limits.blob_bytes)
+                if data is not None:
+                    domain = eip712.Domain(self.context.chain_id, self.registry)
+                    bad = await self.work(SMALL_BYTES, unproven_members, domain, batch.owner, decode_members(data))
+                    self.index.learn(data, bad)
+                    self.blobs.put(data, batch.list)
+                    if bad:
+                        LOG.warning("batch %d names %d nodes that did not agree to it", batch.first, len(bad))
+            except (Unavailable, PeerFault) as error:
+                LOG.debug("the list of batch %d is not here: %s", batch.first, error)
+
+    async def follow_lists(self) -> None:
+        """Learn what is new for as long as the node lives."""
+        while True:
+            await self.learn_lists()
+            await asyncio.sleep(self.config.ledger_poll_seconds)
 
     async def _register(self, parent: int, register: Callable[[Register], object] | None) -> None:
         call = self.registration(parent)

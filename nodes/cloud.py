@@ -65,6 +65,7 @@ from nodes.workloads import Workloads
 LOG = logging.getLogger("drystone")
 GRACE_SECONDS = 2.0  # that an edge has, beyond its devices' deadline, to report
 GRACE_SHARE = 0.25  # or this share of the round, whichever is longer
+ROSTER_LAG_BLOCKS = 8  # that an edge's view may be behind ours when the chain goes away, and the round still runs
 REGISTRATIONS = 65_536  # that this cloud pays for in its lifetime
 
 
@@ -205,7 +206,7 @@ class Cloud:
                     sender=agent.id, sequence=agent.sequence(), task=task.id, round=number, policy_hash=task.policy_hash,
                     model_in=model_in, model_bytes=tensors.blob_length(policy.parameters),
                     exponent=policy.grid.exponent, deadline_seconds=policy.round_seconds, prev=prev,
-                    roster_block=agent.index.head_block, seen=agent.seen(),
+                    roster_block=max(task.block, agent.index.roster_block(ROSTER_LAG_BLOCKS)), seen=agent.seen(),
                 )
             )  # fmt: skip
             agent.store.put_offer(task.id, number, "open", offer.stored(), time.time())
@@ -380,7 +381,7 @@ class Cloud:
         """Check an edge's report against its updates; PeerFault for anything the edge must not have signed."""
         agent, message = self.agent, signed.message
         body = decode_edge_body(data, agent.limits)
-        desk = self.gathering.desk(message.leaf.task)
+        desk = self.gathering.desk(message.leaf.task, contribution=False)  # also read again before a round is shown
         desk = msgspec.structs.replace(desk, roster=agent.roster_at(self.opening.roster_block if self.opening else 0))
         judged = judge_report_body(desk, message, body)
         rows = []

@@ -55,6 +55,7 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     attack: str = ""  # devnet only: the lie that this node tells
     ledger_poll_seconds: float = 1.0
     finality_blocks: int = 0  # blocks above a transaction before it counts as final; 0 where a block is final at once
+    registers: bool = True  # by itself, if the ledger does not know it; False: it waits for the batch that enrols it
     admit_requests: bool = True  # cloud: pay the gas of registrations that come up from below
     limits: Limits = LIMITS
 

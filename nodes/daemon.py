@@ -51,6 +51,9 @@ class Node:
     def ready(self) -> bool:
         return self.agent.id != 0
 
+    def awaits(self, digest: bytes) -> bool:
+        return any(batch.list == digest for batch in self.agent.index.unlisted())
+
     def status(self) -> dict[str, object]:
         return status(self.agent, self.work)
 
@@ -96,7 +99,9 @@ async def _until_stopped(stop: asyncio.Event, agent: Agent, view: ChainView, wor
         await agent.join(work.register)
         await work.run()
 
-    tasks = [asyncio.ensure_future(c) for c in (view.run(), *work.background(), live(), stop.wait())]
+    tasks = [
+        asyncio.ensure_future(c) for c in (view.run(), agent.follow_lists(), *work.background(), live(), stop.wait())
+    ]
     waited: list[asyncio.Future[object]] = [*tasks, agent.failed]  # type: ignore[list-item]
     done, _ = await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:

@@ -44,6 +44,7 @@ from nodes.link import Buffer
 from nodes.store import Contribution
 
 LOG = logging.getLogger("drystone")
+LEDGER_SECONDS = 2.0  # that an offer may be ahead of this node's view of the ledger
 
 
 class Edge:
@@ -95,9 +96,13 @@ class Edge:
         """Check an offer, have its model here, and show it to the devices."""
         agent, message = self.agent, offer.message
         await agent.view.until(
-            lambda index: message.task in index.tasks and index.head_block >= message.roster_block, 2.0
+            lambda index: message.task in index.tasks and index.head_block >= message.roster_block, LEDGER_SECONDS
         )
         task = agent.task(message.task)
+        if agent.index.head_block < message.roster_block:  # the edge signs that it judged by this very roster
+            raise Unavailable(
+                f"the offer's roster is of block {message.roster_block}, which this node has not read yet"
+            )
         roster = agent.roster_at(message.roster_block)
         judge_offer(Desk(agent.id, agent.domain, agent.index.roster(), limits=agent.limits), offer)
         agent.require_same_past(message.seen)

@@ -147,6 +147,10 @@ class Served(Protocol):
         """Whether the node is active on the ledger."""
         ...
 
+    def awaits(self, digest: bytes) -> bool:
+        """Whether the ledger names this blob and nobody has brought it yet: anybody may."""
+        ...
+
     def status(self) -> dict[str, object]: ...
 
     async def proof(self, task: int, round: int, node: int) -> bytes | None: ...
@@ -159,6 +163,7 @@ def application(node: Served) -> web.Application:
     app.router.add_post("/v1/message", routes.message)
     app.router.add_get("/v1/upload/{digest}", routes.upload)
     app.router.add_get("/v1/blob/{digest}", routes.blob)
+    app.router.add_put("/v1/blob/{digest}", routes.take_blob)
     app.router.add_get("/v1/proof/{task}/{round}/{node}", routes.proof)
     app.router.add_get("/status", routes.status)
     app.router.add_get("/metrics", routes.metrics)
@@ -230,6 +235,17 @@ class Routes:
         if not self.node.blobs.has(digest):
             return _json({"code": "", "detail": f"no blob {digest.hex()} here"}, 404)
         return web.FileResponse(self.node.blobs.path(digest), chunk_size=1 << 20)
+
+    async def take_blob(self, request: web.Request) -> web.Response:
+        """A blob that the ledger names and this node lacks, whoever brings it."""
+        digest, length = _digest(request), request.content_length or 0
+        if not self.node.awaits(digest):
+            raise PeerFault("wrong-task", f"the ledger names no missing blob {digest.hex()[:16]}")
+        if not 0 < length <= self.node.limits.blob_bytes:
+            raise PeerFault("too-large", f"a blob of {length} bytes, at most {self.node.limits.blob_bytes}")
+        data = await Upload(self, request, length, 0, 0).read(digest)
+        self.node.blobs.put(data, digest)
+        return web.Response(status=204)
 
     async def proof(self, request: web.Request) -> web.Response:
         place = [_number(request.match_info[name]) for name in ("task", "round", "node")]

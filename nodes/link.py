@@ -71,6 +71,10 @@ class Link:
             raise PeerFault("mismatch", f"{self.base} sent other bytes for blob {digest.hex()[:12]}")
         return data
 
+    async def put_blob(self, digest: bytes, data: bytes) -> None:
+        """Bring the parent a blob that the ledger names. PeerFault when it does not wait for this one."""
+        await self._request("PUT", f"/v1/blob/{digest.hex()}", data=data)
+
     async def proof(self, task: int, round: int, node: int) -> bytes:
         """The canonical inclusion proof of a node's update."""
         return await self._request("GET", f"/v1/proof/{task}/{round}/{node}", most_bytes=self.limits.header_bytes)

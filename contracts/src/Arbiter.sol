@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
+
 import {Evidence} from "./Evidence.sol";
 import {IArbiter} from "./interfaces/IArbiter.sol";
 import {ILedger} from "./interfaces/ILedger.sol";
@@ -12,6 +14,8 @@ import {Sums} from "./libraries/Sums.sol";
 /// @title Arbiter
 /// @notice See IArbiter, which states every rule.
 contract Arbiter is IArbiter, Evidence {
+    using SafeCast for uint256;
+
     /* CONSTANTS */
 
     /// @dev The Registry's numbers.
@@ -37,13 +41,18 @@ contract Arbiter is IArbiter, Evidence {
 
     /* TYPES */
 
-    /// @dev What was read of a group so far: leaf hashes, weights' leaf hashes, sums and the weights' sum; or of an inner node,
-    /// its children's leaf hashes, sums and number.
+    /// @dev Who gets half of what was taken, until it is collected.
+    struct Verdict {
+        address beneficiary;
+        uint96 amount;
+    }
+
+    /// @dev What was read of a group so far: leaf hashes, weights' leaf hashes, and sums; or of an inner node, its children's
+    /// leaf hashes, and sums.
     struct Reading {
         bytes32[] leaves;
         bytes32[] entries;
-        uint256[128] lanes;
-        uint256 total;
+        Sums.Lanes lanes;
     }
 
     /// @dev The first `used` of `list` are what the updates of a round say at one coordinate of one chunk.
@@ -56,7 +65,7 @@ contract Arbiter is IArbiter, Evidence {
 
     /* STORAGE */
 
-    mapping(bytes32 key => bool) internal _proven;
+    mapping(bytes32 key => Verdict) internal _verdicts;
 
     /* CONSTRUCTOR */
 
@@ -97,24 +106,24 @@ contract Arbiter is IArbiter, Evidence {
         bytes32 found,
         bytes32[] calldata path
     ) external {
-        _requireAnchored(header, anchoredAt);
-        uint32 cloud = ledger.task(header.task).cloud;
-        if (receipt.task != header.task || receipt.round != header.round || receipt.edge != cloud) revert Unrelated();
-        _requireSigned(cloud, Commitments.receiptHash(receipt), signature);
+        ILedger.Task memory t = _judgedRound(header, anchoredAt);
+        if (receipt.task != header.task || receipt.round != header.round || receipt.edge != t.cloud) {
+            revert Unrelated();
+        }
+        _requireSigned(t.cloud, Commitments.receiptHash(receipt), signature);
         _requireAbsent(receipt, found, path, header.inputsCount, header.inputsRoot);
-        _proveCloud("edgeOmission", header, anchoredAt);
+        _proveCloud("edgeOmission", t, header, anchoredAt);
     }
 
     /// @inheritdoc IArbiter
     // An hour, in seconds: a proposer's few seconds of freedom decide nothing.
     // slither-disable-next-line timestamp
     function forcedIgnored(uint32 k, ILedger.Header calldata header, uint256 anchoredAt) external {
-        _requireAnchored(header, anchoredAt);
-        ILedger.Task memory t = ledger.task(header.task);
+        ILedger.Task memory t = _judgedRound(header, anchoredAt);
         if (header.round != t.head) revert Unrelated();
         uint256 came = ledger.forcedAt(header.task, k);
         if (came == 0 || k <= t.forcedDone || anchoredAt <= came + FORCED_SECONDS) revert NotProven();
-        _proveCloud("forcedIgnored", header, anchoredAt);
+        _proveCloud("forcedIgnored", t, header, anchoredAt);
     }
 
     /* WHO SAID TWO THINGS */
@@ -187,12 +196,12 @@ contract Arbiter is IArbiter, Evidence {
         if (t.rule != LINEAR) revert WrongRule(t.rule);
         _requireMember(header, member);
         _requireMembers(header, member.members);
-        _requireUnder(weightsPath, member.index, member.members, MerkleLog.leafHash(edgeWeights), header.weightsRoot);
+        _requireUnder(weightsPath, member.index, member.members, MerkleLog.leafHashOf(edgeWeights), header.weightsRoot);
         bytes32 node = _wrongGroupNode(t, member.edge, edgeWeights, group);
         uint256 steps;
         (node, steps) = _climb(node, group.number, _groups(member.edge.count), group.walk, 0, false);
         _requireTop(header, node, member, group.walk, steps);
-        _proveCloud("wrongGroup", header, anchoredAt);
+        _proveCloud("wrongGroup", t, header, anchoredAt);
     }
 
     /// @inheritdoc IArbiter
@@ -216,7 +225,7 @@ contract Arbiter is IArbiter, Evidence {
         (bytes32 node, uint256 size) = _wrongInner(t, members, inner, true);
         (bytes32 top, uint256 steps) = _climb(node, inner.number, size, inner.walk, 0, false);
         _requireEnd(top, header.chunksRoot, inner.walk, steps);
-        _proveCloud("wrongNode", header, anchoredAt);
+        _proveCloud("wrongNode", t, header, anchoredAt);
     }
 
     /// @inheritdoc IArbiter
@@ -234,7 +243,7 @@ contract Arbiter is IArbiter, Evidence {
         uint256 steps;
         (node, steps) = _climb(node, inner.number, size, inner.walk, 0, false);
         _requireTop(header, node, member, inner.walk, steps);
-        _proveCloud("wrongInnerNode", header, anchoredAt);
+        _proveCloud("wrongInnerNode", t, header, anchoredAt);
     }
 
     /// @inheritdoc IArbiter
@@ -262,7 +271,7 @@ contract Arbiter is IArbiter, Evidence {
         _requireMembers(header, member.members);
         _requireTop(header, found, member, walk, 0);
         if (found == member.edge.aggregate) revert NotProven();
-        _proveCloud("wrongMember", header, anchoredAt);
+        _proveCloud("wrongMember", t, header, anchoredAt);
     }
 
     /// @inheritdoc IArbiter
@@ -277,9 +286,9 @@ contract Arbiter is IArbiter, Evidence {
         if (t.rule != TWO_LEVELS) revert WrongRule(t.rule);
         _requireMember(header, member);
         _requireMembers(header, member.members);
-        _requireUnder(path, member.index, member.members, MerkleLog.leafHash(found), header.weightsRoot);
+        _requireUnder(path, member.index, member.members, MerkleLog.leafHashOf(found), header.weightsRoot);
         if (found == member.edge.weights) revert NotProven();
-        _proveCloud("wrongWeights", header, anchoredAt);
+        _proveCloud("wrongWeights", t, header, anchoredAt);
     }
 
     /// @inheritdoc IArbiter
@@ -301,30 +310,51 @@ contract Arbiter is IArbiter, Evidence {
         if (MerkleLog.leafHashCalldata(shown) != chunk.found) revert MerkleLog.BadProof();
         if (Sums.nodeHash(chunk.sums, 0) != header.chunksRoot) revert MerkleLog.BadProof();
         if (_result(t, v) == Sums.integerOf(shown, coordinate, 64)) revert NotProven();
-        _proveCloud("wrongCoordinate", header, anchoredAt);
+        _proveCloud("wrongCoordinate", t, header, anchoredAt);
+    }
+
+    /* PAYMENTS */
+
+    /// @inheritdoc IArbiter
+    function collect(bytes32 kind, uint64 task, uint64 round, uint32 accused) external {
+        Verdict storage v = _verdicts[_key(kind, task, round, accused)];
+        uint256 amount = v.amount;
+        if (amount == 0) revert NothingToCollect(kind, task, round, accused);
+
+        v.amount = 0;
+
+        _settle(amount, v.beneficiary);
     }
 
     /* VIEWS */
 
     /// @inheritdoc IArbiter
-    function proven(bytes32 kind, uint64 task, uint64 round, uint32 accused) external view returns (bool) {
-        return _proven[_key(kind, task, round, accused)];
+    function verdict(bytes32 kind, uint64 task, uint64 round, uint32 accused)
+        external
+        view
+        returns (address beneficiary, uint96 amount)
+    {
+        Verdict storage v = _verdicts[_key(kind, task, round, accused)];
+        return (v.beneficiary, v.amount);
     }
 
     /* INTERNAL: VERDICTS */
 
     function _prove(bytes32 kind, uint64 task, uint64 round, uint32 accused, address beneficiary) internal {
-        bytes32 key = _key(kind, task, round, accused);
-        if (_proven[key]) revert AlreadyProven(kind, task, round, accused);
+        Verdict storage v = _verdicts[_key(kind, task, round, accused)];
+        if (v.beneficiary != address(0)) revert AlreadyProven(kind, task, round, accused);
+        uint256 amount = registry.slashable(accused);
 
-        _proven[key] = true;
+        (v.beneficiary, v.amount) = (beneficiary, amount.toUint96());
 
-        uint256 amount = _punish(accused, kind, beneficiary);
         emit Proven(kind, task, round, accused, beneficiary, amount);
+
+        registry.slash(accused, amount, kind);
     }
 
-    function _proveCloud(bytes32 kind, ILedger.Header calldata header, uint256 anchoredAt) internal {
-        ILedger.Task memory t = ledger.task(header.task);
+    function _proveCloud(bytes32 kind, ILedger.Task memory t, ILedger.Header calldata header, uint256 anchoredAt)
+        internal
+    {
         _prove(kind, header.task, header.round, t.cloud, msg.sender);
         // What is final stays final: else a publisher and its cloud could take back what was earned and not yet claimed.
         if (_disputable(anchoredAt, t.window)) ledger.strike(header.task, header.round);
@@ -411,7 +441,7 @@ contract Arbiter is IArbiter, Evidence {
     /// @dev The parent of node `number` of a level of `size` nodes.
     function _parent(bytes32 node, uint256 number, uint256 size, Step calldata step) internal view returns (bytes32) {
         uint256 width = _width(number / FAN_IN, size);
-        bytes32 leaf = MerkleLog.leafHash(node);
+        bytes32 leaf = MerkleLog.leafHashOf(node);
         return Sums.nodeHash(step.sums, MerkleLog.rootFromInclusion(step.path, number % FAN_IN, width, leaf));
     }
 
@@ -448,13 +478,14 @@ contract Arbiter is IArbiter, Evidence {
         if (size != _width(group.number, edge.count)) revert BadShape();
         Reading memory r;
         (r.leaves, r.entries) = (new bytes32[](size), new bytes32[](size));
+        r.lanes = Sums.start(8 * t.width, _weights(group.updates));
         for (uint256 i = 0; i < size; ++i) {
             _readUpdate(t, edge, group.updates[i], group.chunk.index, r, i);
         }
         size = _groups(edge.count);
         _requireUnder(group.leaves, group.number, size, MerkleLog.rootOf(r.leaves), edge.root);
         _requireUnder(group.weights, group.number, size, MerkleLog.rootOf(r.entries), edgeWeights);
-        _requireWrong(t, group.chunk, Sums.encode(r.lanes, 8 * t.width, r.total));
+        _requireWrong(t, group.chunk, Sums.encode(r.lanes));
         return Sums.nodeHash(group.chunk.sums, 0);
     }
 
@@ -469,8 +500,7 @@ contract Arbiter is IArbiter, Evidence {
         uint256 used;
         (r.leaves[i], r.entries[i], used) = _unpack(edge, update);
         if (used == 0) return;
-        Sums.add(r.lanes, _integersOf(t, update, index), 8 * t.width, used);
-        r.total += used;
+        Sums.add(r.lanes, _integersOf(t, update, index), used);
     }
 
     /// @dev An inner node above `lowest` nodes of level 0, whose sums are shown to be wrong; and the number of nodes of its
@@ -490,10 +520,11 @@ contract Arbiter is IArbiter, Evidence {
         if (inner.level == 0 || inner.children.length != _width(inner.number, below)) revert BadShape();
         Reading memory r;
         r.leaves = new bytes32[](inner.children.length);
+        r.lanes = Sums.start(64, FAN_IN);
         for (uint256 i = 0; i < r.leaves.length; ++i) {
-            r.leaves[i] = MerkleLog.leafHash(_readChild(t, inner.children[i], inner.chunk.index, r));
+            r.leaves[i] = MerkleLog.leafHashOf(_readChild(t, inner.children[i], inner.chunk.index, r));
         }
-        _requireWrong(t, inner.chunk, Sums.encode(r.lanes, 64, r.total));
+        _requireWrong(t, inner.chunk, Sums.encode(r.lanes));
         node = Sums.nodeHash(inner.chunk.sums, MerkleLog.rootOf(r.leaves));
     }
 
@@ -508,8 +539,7 @@ contract Arbiter is IArbiter, Evidence {
         bytes32 sums = bytes32(child[0:32]);
         bytes calldata integers = child[CHILD_CHUNK:CHILD_PATH];
         _requireUnder(_hashes(child[CHILD_PATH:]), index, t.chunks, MerkleLog.leafHashCalldata(integers), sums);
-        Sums.add(r.lanes, integers, 64, 1);
-        ++r.total;
+        Sums.add(r.lanes, integers, 1);
         return Sums.nodeHash(sums, bytes32(child[32:CHILD_CHUNK]));
     }
 
@@ -526,10 +556,18 @@ contract Arbiter is IArbiter, Evidence {
         if (used == 0 && update.length != SALT) revert BadShape();
         bytes4 node = bytes4(update[0:SEQUENCE]);
         bytes memory place = abi.encodePacked(
-            Commitments.LEAF_PURPOSE, uint64(block.chainid), address(ledger), edge.task, edge.round, node, edge.edge
+            bytes1(0x00), Commitments.LEAF_PURPOSE, uint64(block.chainid), address(ledger), edge.task, edge.round
         );
-        leaf = MerkleLog.leafHash(abi.encodePacked(place, update[SEQUENCE:USED]));
-        entry = MerkleLog.leafHash(abi.encodePacked(node, used));
+        leaf = sha256(abi.encodePacked(place, node, edge.edge, update[SEQUENCE:USED]));
+        entry = sha256(abi.encodePacked(bytes1(0x00), node, used));
+    }
+
+    /// @dev The sum of the weights that packed updates name; what they are is checked when they are unpacked.
+    function _weights(bytes[] calldata updates) internal pure returns (uint256 sum) {
+        for (uint256 i = 0; i < updates.length; ++i) {
+            if (updates[i].length < SALT) revert BadShape();
+            sum += uint64(bytes8(updates[i][USED:SALT]));
+        }
     }
 
     /// @dev Chunk number `index` of a packed update, shown to be under its `updateRoot`.
@@ -566,7 +604,7 @@ contract Arbiter is IArbiter, Evidence {
         bytes32[] memory weights = new bytes32[](taken.length);
         for (uint256 i = 0; i < taken.length; ++i) {
             edges[i] = Commitments.edgeHash(taken[i].edge, address(ledger));
-            weights[i] = MerkleLog.leafHash(_readEdge(t, taken[i], v));
+            weights[i] = MerkleLog.leafHashOf(_readEdge(t, taken[i], v));
         }
         if (MerkleLog.rootOf(edges) != header.inputsRoot || MerkleLog.rootOf(weights) != header.weightsRoot) {
             revert MerkleLog.BadProof();

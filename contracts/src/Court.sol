@@ -332,6 +332,13 @@ contract Court is ICourt, Evidence {
         token.safeTransferFrom(msg.sender, address(this), bond);
     }
 
+    /// @dev Takes the whole stake of `accused`, and settles it.
+    function _punish(uint32 accused, bytes32 reason, address challenger) internal returns (uint256 amount) {
+        amount = registry.slashable(accused);
+        registry.slash(accused, amount, reason);
+        _settle(amount, challenger);
+    }
+
     function _close(uint32 accused, uint64 task) internal {
         registry.release(accused);
         ledger.release(task);

@@ -82,11 +82,9 @@ abstract contract Evidence {
 
     /* INTERNAL: WHAT FOLLOWS */
 
-    /// @dev Takes the whole stake of `accused`; half goes to `beneficiary`, the rest is burned.
-    function _punish(uint32 accused, bytes32 reason, address beneficiary) internal returns (uint256 amount) {
-        IRegistry.Node memory n = registry.node(accused);
-        amount = uint256(n.stake) + n.unbonding;
-        registry.slash(accused, amount, reason, beneficiary, amount / 2);
+    /// @dev Pays half of what was taken to `beneficiary`, and burns the rest, so that to accuse oneself never pays.
+    function _settle(uint256 amount, address beneficiary) internal {
+        registry.settle(beneficiary, amount / 2, amount - amount / 2);
     }
 
     /// @dev Whether a round may still be disputed.

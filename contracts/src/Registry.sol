@@ -71,6 +71,9 @@ contract Registry is IRegistry, EIP712 {
     /// @inheritdoc IRegistry
     bool public paused;
     /// @inheritdoc IRegistry
+    // Beside two numbers that a slash reads or that are never zero, so that it costs no fresh slot.
+    uint96 public seized;
+    /// @inheritdoc IRegistry
     mapping(address account => bool) public isArbiter;
     /// @inheritdoc IRegistry
     mapping(address account => uint32 id) public idOfAccount;
@@ -325,20 +328,32 @@ contract Registry is IRegistry, EIP712 {
     /* ARBITERS */
 
     /// @inheritdoc IRegistry
-    function slash(uint32 id, uint256 amount, bytes32 reason, address to, uint256 reward) external {
+    function slash(uint32 id, uint256 amount, bytes32 reason) external {
         Node storage n = _judged(id);
-        uint256 total = uint256(n.stake) + n.unbonding;
-        if (amount > total) revert InsufficientStake(id, total);
-        if (reward > amount) revert InsufficientStake(id, amount);
+        uint96 staked = n.stake;
+        uint96 leaving = n.unbonding;
+        if (amount > uint256(staked) + leaving) revert InsufficientStake(id, uint256(staked) + leaving);
 
-        uint96 leaving = amount < n.unbonding ? amount.toUint96() : n.unbonding;
-        n.unbonding -= leaving;
-        n.stake -= amount.toUint96() - leaving;
+        uint96 taken = amount < leaving ? amount.toUint96() : leaving;
+        (n.stake, n.unbonding) = (staked - (amount.toUint96() - taken), leaving - taken);
+        seized += amount.toUint96();
 
-        emit Slashed(id, amount, reason, to, reward);
+        emit Slashed(id, amount, reason);
 
         if (n.status == ACTIVE) _setStatus(id, n, SUSPENDED);
-        if (amount != reward) IBurnable(address(token)).burn(amount - reward);
+    }
+
+    /// @inheritdoc IRegistry
+    function settle(address to, uint256 reward, uint256 burned) external {
+        if (!isArbiter[msg.sender]) revert NotArbiter(msg.sender);
+        uint96 held = seized;
+        if (reward > held || burned > held - reward) revert NotSeized(held);
+
+        seized = held - (reward + burned).toUint96();
+
+        emit Settled(to, reward, burned);
+
+        if (burned != 0) IBurnable(address(token)).burn(burned);
         if (reward != 0) token.safeTransfer(to, reward);
     }
 
@@ -397,6 +412,12 @@ contract Registry is IRegistry, EIP712 {
     function standing(uint32 id) external view returns (address account, uint8 tier, uint8 status) {
         Node storage n = _nodes[id];
         return (n.account, n.tier, n.status);
+    }
+
+    /// @inheritdoc IRegistry
+    function slashable(uint32 id) public view returns (uint256) {
+        Node storage n = _nodes[id];
+        return uint256(n.stake) + n.unbonding;
     }
 
     /// @inheritdoc IRegistry
@@ -466,8 +487,9 @@ contract Registry is IRegistry, EIP712 {
         idOfAccount[spec.account] = id;
         Node storage n = _nodes[id];
         n.netKey = spec.netKey;
-        (n.account, n.tier, n.status, n.parent, n.since) = (spec.account, spec.tier, status, spec.parent, since);
-        (n.owner, n.statusBlock) = (spec.owner, statusBlock);
+        (n.account, n.tier, n.status, n.parent) = (spec.account, spec.tier, status, spec.parent);
+        n.statusBlock = statusBlock;
+        (n.owner, n.since) = (spec.owner, since);
     }
 
     function _setPaused(bool paused_) internal {

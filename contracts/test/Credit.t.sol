@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {IERC20Errors} from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
+
 import {ERC20Capped} from "@openzeppelin/contracts/token/ERC20/extensions/ERC20Capped.sol";
 
 import {Roles} from "../src/libraries/Roles.sol";
@@ -35,5 +37,24 @@ contract CreditTest is World {
     function test_every_stake_fits_its_slot() public view {
         atMost(credit.CAP(), type(uint96).max);
         equal(keccak256(bytes(credit.symbol())), keccak256("DRY"));
+    }
+
+    function test_anybody_burns_its_own(uint96 held, uint96 amount) public {
+        held = uint96(between(held, 0, 1e26));
+        amount = uint96(between(amount, 0, held));
+        credit.mint(STRANGER, held);
+        vm.prank(STRANGER);
+        credit.burn(amount);
+        equal(credit.balanceOf(STRANGER), held - amount);
+        equal(credit.totalSupply(), held - amount);
+    }
+
+    function test_nobody_burns_more_than_it_has(uint96 held, uint256 amount) public {
+        held = uint96(between(held, 0, 1e26));
+        vm.assume(amount > held);
+        credit.mint(STRANGER, held);
+        vm.expectRevert(abi.encodeWithSelector(IERC20Errors.ERC20InsufficientBalance.selector, STRANGER, held, amount));
+        vm.prank(STRANGER);
+        credit.burn(amount);
     }
 }

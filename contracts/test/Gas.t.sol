@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {IArbiter} from "../src/interfaces/IArbiter.sol";
 import {ILedger} from "../src/interfaces/ILedger.sol";
 import {IRegistry} from "../src/interfaces/IRegistry.sol";
 import {IRewards} from "../src/interfaces/IRewards.sol";
+import {Adding} from "./support/Adding.sol";
 import {Paying} from "./support/Paying.sol";
 import {Trees} from "./support/Trees.sol";
 import {vm} from "./support/Vm.sol";
@@ -14,6 +16,7 @@ import {vm} from "./support/Vm.sol";
 contract GasTest is Paying {
     uint256 internal constant TRANSACTION = 21_000;
     uint256 internal constant ANCHOR_LIMIT = 100_000;
+    uint256 internal constant REGISTER_LIMIT = 180_000;
 
     function measured(string memory name) internal returns (uint256 gas) {
         gas = vm.snapshotGasLastCall("gas", name);
@@ -30,10 +33,11 @@ contract GasTest is Paying {
         return measured(name);
     }
 
-    function test_a_round_costs_the_same_however_many_took_part() public {
+    function test_I12_gasIndependentOfN() public {
         uint256 first = anchored(10, "anchorRound, first of a task");
         uint256 few = anchored(10, "anchorRound, 10 inputs");
         uint256 many = anchored(10_000, "anchorRound, 10,000 inputs");
+        atMost(anchored(1_000_000, "anchorRound, 1,000,000 inputs") - few, few / 100);
         uint256 most = anchored(type(uint64).max, "anchorRound, 2^64 - 1 inputs");
         atMost(first, ANCHOR_LIMIT + 20_000);
         atMost(few, ANCHOR_LIMIT);
@@ -60,7 +64,7 @@ contract GasTest is Paying {
 
     function test_nodes() public {
         registerAs(STRANGER, 20, END, 2);
-        measured("register, relayed");
+        atMost(measured("register, relayed"), REGISTER_LIMIT);
         registerAs(REGISTRAR, 21, END, 2);
         measured("register, by a registrar");
         vm.prank(REGISTRAR);
@@ -72,6 +76,28 @@ contract GasTest is Paying {
         bytes memory signature = signed(secretOf(4), rotationDigest(4, "new", 0, block.timestamp));
         registry.rotateNetKey(4, "new", block.timestamp, signature, proof());
         measured("rotateNetKey");
+    }
+
+    function test_batches() public {
+        vm.prank(REGISTRAR);
+        uint32 first = registry.registerBatch(keccak256("root"), 10_000, keccak256("list"));
+        measured("registerBatch, 10,000 devices");
+        IRegistry.NodeSpec memory spec = specOf(60, END, 2);
+        spec.owner = REGISTRAR;
+        bytes32 leaf = sha256(
+            abi.encodePacked(
+                uint8(0), "drystone/member/1", spec.netKey, spec.account, spec.parent, spec.name, spec.metaHash
+            )
+        );
+        bytes32[] memory path = new bytes32[](Trees.depth(777, 10_000));
+        for (uint256 i = 0; i < path.length; ++i) {
+            path[i] = keccak256(abi.encode(i));
+        }
+        bytes32 root = Trees.rootWith(path, 777, 10_000, leaf);
+        vm.prank(REGISTRAR);
+        first = registry.registerBatch(root, 10_000, keccak256("list"));
+        registry.materialise(first, 777, spec, 0, signed(secretOf(60), registrationDigest(spec, 0)), proof(), path);
+        measured("materialise, one of 10,000");
     }
 
     function test_stake() public {
@@ -101,5 +127,136 @@ contract GasTest is Paying {
         measured("claim, 8 nodes, first of a task");
         rewards.claim(header, time, claimOf(entries, 1));
         measured("claim, 8 nodes, first of a node");
+    }
+}
+
+/// @notice What disputes cost, in the same way. A proof's calldata is dear: since EIP-7623 a transaction pays at least 21,000
+/// and 10 gas for each zero byte of it, 40 for each other; `withFloor` is that, where it is more than what was executed.
+/// forge-config: default.isolate = true
+contract GasOfDisputesTest is Adding {
+    uint256 internal constant OMISSION_LIMIT = 130_000;
+    uint256 internal constant WRONG_GROUP_LIMIT = 750_000;
+
+    function floorOf(bytes memory data) internal pure returns (uint256 gas) {
+        gas = 21_000;
+        for (uint256 i = 0; i < data.length; ++i) {
+            gas += data[i] == 0 ? 10 : 40;
+        }
+    }
+
+    function measured(string memory name, bytes memory data) internal returns (uint256 gas) {
+        gas = vm.snapshotGasLastCall("gas", name);
+        uint256 least_ = floorOf(data);
+        if (gas < least_) {
+            gas = least_;
+            vm.snapshotValue("gas", name, gas);
+        }
+    }
+
+    function send(address target, bytes memory data) internal {
+        vm.prank(STRANGER);
+        (bool done,) = target.call(data);
+        yes(done, "accepted");
+    }
+
+    /// @dev 250,000 parameters: 977 chunks, and 16 updates of random 16-bit integers of both signs.
+    function bigRound(bool twoLevels, uint256 many, Fault memory fault) internal returns (Edge[] memory edges) {
+        (chunks, chunkIndex) = (977, 500);
+        id = openJudged(twoLevels ? 2 : 1, 0, 2, chunks);
+        edges = new Edge[](many);
+        for (uint256 e = 0; e < many; ++e) {
+            Update[] memory updates = updatesFrom(e == 0 ? 16 : 1, e);
+            for (uint256 i = 0; i < updates.length; ++i) {
+                if (updates[i].used == 0) updates[i].used = 600;
+            }
+            edges[e] = edgeWith(uint32(2 + e), updates, twoLevels, fault, e);
+        }
+    }
+
+    function test_wrong_group_bound_to_the_header() public {
+        Fault memory none;
+        Edge[] memory edges = bigRound(false, 1, Fault(true, 0, 0, 7, 1));
+        Sum[][] memory levels = treeOver(edges, none);
+        ILedger.Header memory header = headerOver(edges, levels);
+        anchorAs(accountOf(1), header);
+        IArbiter.Group memory group = groupProof(edges[0], 0);
+        group.walk = walkFrom(levels, 0, 0);
+        bytes memory data = abi.encodeCall(
+            arbiter.wrongGroup,
+            (header, block.timestamp, memberProof(edges, 0), Trees.rootOf(edges[0].entries), new bytes32[](0), group)
+        );
+        send(address(arbiter), data);
+        atMost(measured("wrongGroup, 16 updates of 977 chunks", data), WRONG_GROUP_LIMIT);
+    }
+
+    function test_wrong_group_of_one_edge_among_sixteen() public {
+        Fault memory fault = Fault(true, 0, 0, 7, 1);
+        Edge[] memory edges = bigRound(false, 16, fault);
+        fault.there = false;
+        Sum[][] memory levels = treeOver(edges, fault);
+        ILedger.Header memory header = headerOver(edges, levels);
+        anchorAs(accountOf(1), header);
+        IArbiter.Group memory group = groupProof(edges[0], 0);
+        group.walk = walkFrom(levels, 0, 0);
+        bytes memory data = abi.encodeCall(
+            arbiter.wrongGroup,
+            (
+                header,
+                block.timestamp,
+                memberProof(edges, 0),
+                Trees.rootOf(edges[0].entries),
+                Trees.pathOf(weightsOf(edges), 0),
+                group
+            )
+        );
+        send(address(arbiter), data);
+        atMost(measured("wrongGroup, 16 updates of 977 chunks, 16 edges", data), WRONG_GROUP_LIMIT);
+    }
+
+    function test_wrong_group_of_an_edge() public {
+        Edge[] memory edges = bigRound(true, 1, Fault(true, 0, 0, 7, 1));
+        bytes memory data = abi.encodeCall(
+            arbiter.wrongEdgeGroup, (edges[0].report, signRoot(edges[0].report), groupProof(edges[0], 0))
+        );
+        send(address(arbiter), data);
+        atMost(measured("wrongEdgeGroup, 16 updates of 977 chunks", data), WRONG_GROUP_LIMIT);
+    }
+
+    function test_wrong_node() public {
+        Fault memory fault;
+        Edge[] memory edges = bigRound(false, 16, fault);
+        fault = Fault(true, 1, 0, 7, 1);
+        Sum[][] memory levels = treeOver(edges, fault);
+        ILedger.Header memory header = headerOver(edges, levels);
+        anchorAs(accountOf(1), header);
+        bytes memory data = abi.encodeCall(arbiter.wrongNode, (header, block.timestamp, 16, innerProof(levels, 1, 0)));
+        send(address(arbiter), data);
+        atMost(measured("wrongNode, 16 children of 977 chunks", data), 2 * WRONG_GROUP_LIMIT);
+    }
+
+    function test_omission() public {
+        ILedger.Leaf memory leaf = leafOf(DEVICE, 0);
+        bytes32[] memory leaves = crowdWith(1024, 1024, 0);
+        (IArbiter.Receipt memory receipt, bytes memory signature) = receiptBy(THE_EDGE, 700, hashOf(leaf));
+        IArbiter.EdgeRoot memory report = reportOver(leaves);
+        bytes memory data = abi.encodeCall(
+            arbiter.omission,
+            (receipt, signature, leaf, report, signRoot(report), leaves[700], Trees.pathOf(leaves, 700))
+        );
+        send(address(arbiter), data);
+        atMost(measured("omission, 1,024 leaves", data), OMISSION_LIMIT);
+    }
+
+    function test_forced_updates() public {
+        for (uint256 i = 0; i < 2; ++i) {
+            ILedger.Leaf memory leaf = leafOf(DEVICE + uint32(i), 0);
+            bytes memory data = abi.encodeCall(ledger.submitDirect, (leaf, signDirect(leaf, DEVICE + i)));
+            send(address(ledger), data);
+            measured(i == 0 ? "submitDirect, first of a task" : "submitDirect", data);
+        }
+        ILedger.Header memory header = nextHeader(id);
+        header.forced = ledger.forcedChain(id);
+        anchorAs(accountOf(1), header);
+        measured("anchorRound, first with forced updates", "");
     }
 }

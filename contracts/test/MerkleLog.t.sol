@@ -72,7 +72,7 @@ contract MerkleLogTest is Assertions {
         }
     }
 
-    function test_every_shared_vector_of_every_size_holds() public view {
+    function test_I13_merkleLogAgrees_with_python_in_every_shared_vector() public view {
         string memory json = vm.readFile("../tests/vectors/merkle.json");
         HashVector[] memory vectors = abi.decode(vm.parseJsonTypeArray(json, "$", VECTOR), (HashVector[]));
         bytes32[] memory leaves = leavesOf(200);

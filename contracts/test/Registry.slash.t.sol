@@ -24,27 +24,52 @@ contract RegistrySlashTest is World {
         registry.unstake(cloud, unbonding);
     }
 
-    function test_what_is_unbonding_is_slashed_first(uint96 stake, uint96 unbonding, uint96 amount, uint96 reward)
-        public
-    {
+    function test_what_is_unbonding_is_slashed_first(uint96 stake, uint96 unbonding, uint96 amount) public {
         stake = uint96(between(stake, 0, 1e26));
         unbonding = uint96(between(unbonding, 0, 1e26));
         amount = uint96(between(amount, 0, uint256(stake) + unbonding));
-        reward = uint96(between(reward, 0, amount));
         staked(stake, unbonding);
-        uint256 supply = credit.totalSupply();
+        equal(registry.slashable(cloud), uint256(stake) + unbonding);
         vm.expectEmit(true, true, true, true, address(registry));
-        emit IRegistry.Slashed(cloud, amount, "omission", CHALLENGER, reward);
+        emit IRegistry.Slashed(cloud, amount, "omission");
         vm.expectEmit(true, true, true, true, address(registry));
         emit IRegistry.StatusChanged(cloud, SUSPENDED);
         vm.prank(ARBITER);
-        registry.slash(cloud, amount, "omission", CHALLENGER, reward);
+        registry.slash(cloud, amount, "omission");
         uint256 leaving = amount < unbonding ? amount : unbonding;
         equal(registry.node(cloud).unbonding, unbonding - leaving);
         equal(registry.node(cloud).stake, stake - (amount - leaving));
+        equal(registry.seized(), amount);
+        equal(credit.balanceOf(address(registry)), uint256(stake) + unbonding);
+    }
+
+    function test_what_was_seized_is_paid_and_burned(uint96 amount, uint96 reward, uint96 burned) public {
+        amount = uint96(between(amount, 0, 1e26));
+        reward = uint96(between(reward, 0, amount));
+        burned = uint96(between(burned, 0, amount - reward));
+        staked(amount, 0);
+        vm.prank(ARBITER);
+        registry.slash(cloud, amount, "omission");
+        uint256 supply = credit.totalSupply();
+        vm.expectEmit(true, true, true, true, address(registry));
+        emit IRegistry.Settled(CHALLENGER, reward, burned);
+        vm.prank(SECOND_ARBITER);
+        registry.settle(CHALLENGER, reward, burned);
         equal(credit.balanceOf(CHALLENGER), reward);
-        equal(credit.balanceOf(address(registry)), uint256(stake) + unbonding - amount);
-        equal(credit.totalSupply(), supply - (amount - reward));
+        equal(credit.totalSupply(), supply - burned);
+        equal(registry.seized(), amount - reward - burned);
+        equal(credit.balanceOf(address(registry)), amount - reward - burned);
+    }
+
+    function test_only_what_was_seized_is_settled(uint96 amount, uint256 reward, uint256 burned) public {
+        amount = uint96(between(amount, 0, 1e26));
+        staked(amount, 7);
+        vm.prank(ARBITER);
+        registry.slash(cloud, amount, "omission");
+        vm.assume(reward > amount || burned > amount - reward);
+        vm.expectRevert(abi.encodeWithSelector(IRegistry.NotSeized.selector, amount));
+        vm.prank(ARBITER);
+        registry.settle(CHALLENGER, reward, burned);
     }
 
     function test_an_active_node_is_suspended_and_any_other_stays_as_it_is(uint8 way) public {
@@ -62,18 +87,9 @@ contract RegistrySlashTest is World {
         }
         vm.roll(3_000);
         vm.prank(SECOND_ARBITER);
-        registry.slash(cloud, 1, "omission", CHALLENGER, 0);
+        registry.slash(cloud, 1, "omission");
         equal(registry.node(cloud).status, expected[way]);
         equal(registry.node(cloud).statusBlock, way == 0 ? 3_000 : 2_000);
-    }
-
-    function test_nobody_is_rewarded_more_than_was_taken(uint96 amount, uint256 reward) public {
-        amount = uint96(between(amount, 0, 1e26));
-        vm.assume(reward > amount);
-        staked(amount, 0);
-        vm.expectRevert(abi.encodeWithSelector(IRegistry.InsufficientStake.selector, cloud, amount));
-        vm.prank(ARBITER);
-        registry.slash(cloud, amount, "omission", CHALLENGER, reward);
     }
 
     function test_a_held_node_withdraws_nothing_until_every_dispute_ends(uint8 disputes) public {
@@ -114,6 +130,9 @@ contract RegistrySlashTest is World {
         vm.expectRevert(refusal);
         vm.prank(caller);
         registry.release(cloud);
+        vm.expectRevert(refusal);
+        vm.prank(caller);
+        registry.settle(CHALLENGER, 0, 0);
     }
 
     function test_matured_stake_is_slashable_until_it_is_withdrawn(uint96 unbonding) public {
@@ -121,7 +140,7 @@ contract RegistrySlashTest is World {
         staked(0, unbonding);
         vm.warp(block.timestamp + 10 * uint256(UNBONDING_SECONDS));
         vm.prank(ARBITER);
-        registry.slash(cloud, unbonding, "omission", CHALLENGER, 0);
+        registry.slash(cloud, unbonding, "omission");
         equal(registry.node(cloud).unbonding, 0);
     }
 
@@ -133,7 +152,7 @@ contract RegistrySlashTest is World {
         staked(stake, unbonding);
         vm.expectRevert(abi.encodeWithSelector(IRegistry.InsufficientStake.selector, cloud, total));
         vm.prank(ARBITER);
-        registry.slash(cloud, amount, "omission", CHALLENGER, 0);
+        registry.slash(cloud, amount, "omission");
     }
 
     function test_only_the_arbiter_slashes(address caller, bool named) public {
@@ -141,7 +160,7 @@ contract RegistrySlashTest is World {
         if (named) registry.setArbiters(ARBITER, SECOND_ARBITER);
         vm.expectRevert(abi.encodeWithSelector(IRegistry.NotArbiter.selector, caller));
         vm.prank(caller);
-        registry.slash(cloud, 0, "omission", CHALLENGER, 0);
+        registry.slash(cloud, 0, "omission");
     }
 
     function test_an_unknown_node_is_not_slashed(uint32 other) public {
@@ -149,7 +168,7 @@ contract RegistrySlashTest is World {
         registry.setArbiters(ARBITER, SECOND_ARBITER);
         vm.expectRevert(abi.encodeWithSelector(IRegistry.UnknownNode.selector, other));
         vm.prank(ARBITER);
-        registry.slash(other, 0, "omission", CHALLENGER, 0);
+        registry.slash(other, 0, "omission");
     }
 
     function test_the_arbiters_are_named_once(address first, address second) public {

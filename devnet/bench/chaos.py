@@ -1,14 +1,15 @@
-"""Does a run survive kill -9? Twenty of them, at random moments, over every daemon and the chain.
+"""Does a run survive kill -9? Twenty of them, at random moments, over every daemon and the chain; 200 with LONG=1.
 
-Runs of 20 rounds are started until 20 kills were done; each victim is started again after a moment. Every run has to
-complete with every header anchored exactly once and a VALID audit.
+Runs are started until that many kills were done; each victim is started again after a moment. Every run has to complete
+with every header anchored exactly once and a VALID audit, in which nobody is found to have signed two things for one place.
 
-    make bench Q=chaos
+    make bench Q=chaos [LONG=1]
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import tempfile
 from pathlib import Path
@@ -18,9 +19,8 @@ from devnet.demo import Progress, run_demo
 from devnet.fleet import Fleet, Shape
 from nodes.operator import Choices
 
-KILLS = 20
-PER_RUN = 5
-ROUNDS = 20
+LONG = bool(os.environ.get("LONG"))
+KILLS, PER_RUN, ROUNDS = (200, 20, 60) if LONG else (20, 5, 20)
 
 
 class Killer:

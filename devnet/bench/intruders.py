@@ -1,10 +1,11 @@
-"""Can a stranger hurt a node? 20,000 random and mutated messages at each endpoint of a running cloud and edge.
+"""Can a stranger hurt a node? 20,000 random and mutated messages at each endpoint of a running cloud and edge; a million
+with LONG=1.
 
 A quarter are random bytes, a quarter are well-formed frames signed with a key that the ledger does not know, the rest are
 such frames with bytes flipped, cut or inserted. None may be accepted, none may make a 5xx, and both daemons have to be the
 same processes afterwards, still serving a task.
 
-    make bench Q=intruders
+    make bench Q=intruders [LONG=1]
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from middleware.wire.commitment import Context, pack_name
 from middleware.wire.message import EdgeReport, Message, Poll, Registration, Update
 from nodes.operator import Choices, Operator, policy_of
 
-EACH = 20_000
+LONG = bool(os.environ.get("LONG"))
+EACH = 500_000 if LONG else 20_000  # at each of the two
 CONNECTIONS = 16
 PATHS = ("/v1/upload/", "/v1/blob/", "/v1/proof/")
 
@@ -136,7 +138,7 @@ async def attack() -> list[Row]:
         await fleet.start(print)
         async with fleet.ledger() as ledger:
             task = await Operator(ledger, operator_key().account).create_task(
-                "cloud", policy_of(Choices(rounds=2000, round_seconds=5.0)), 0
+                "cloud", policy_of(Choices(rounds=20_000, round_seconds=5.0)), 0
             )
         if fleet.book is None:
             raise RuntimeError("the fleet did not start")

@@ -17,13 +17,15 @@ from ledger.audit.history import Anchor, Walk
 from ledger.audit.memory import Facts, Memory, judge_memory
 from ledger.audit.replay import After, judge_round, read_model
 from ledger.audit.report import Bench, Finding, Report, summarise
-from ledger.audit.scene import Before, Blobs, Scene
-from middleware.errors import ConfigurationError
+from ledger.audit.scene import Before, Blobs, Scene, fetch
+from middleware.errors import ConfigurationError, PeerFault
 from middleware.ports import Position
 from middleware.protocol.settlement import Settlement
+from middleware.trust.access import unproven_members
 from middleware.trust.keys import NetworkKey
 from middleware.types import Header, Task
 from middleware.wire.manifest import Manifest
+from middleware.wire.members import decode_members
 
 SCOPES = ("public", "auditor")
 Progress = Callable[[int, int], None]  # (rounds judged, rounds in all)
@@ -77,6 +79,7 @@ def examine(
         raise ConfigurationError(f"scope {scope!r}: choose one of {', '.join(SCOPES)}")
     bench = Bench()
     bench.findings.extend(record.faults)
+    _learn_lists(record, blobs, bench)
     walk = Walk(record.registry_domain, bench)
     walk.take(record.entries)
     examined = Examined(bench.findings, {}, dict(record.index.tasks))
@@ -103,6 +106,22 @@ def examine(
                 progress(done, total)
     walk.judge_claims(_earned(examined))
     return examined
+
+
+def _learn_lists(record: Evidence, blobs: Blobs, bench: Bench) -> None:
+    """The lists of batches, without which nobody knows their members, and the signatures of everybody in them."""
+    for batch in record.index.unlisted():
+        subject = f"list of nodes {batch.first} to {batch.first + batch.count - 1}"
+        data = fetch(bench, blobs, "registration", subject, batch.list, "its owner or a cloud")
+        if data is None:
+            continue
+        try:
+            bad = unproven_members(record.registry_domain, batch.owner, decode_members(data))
+            record.index.learn(data, bad)
+        except PeerFault as fault:
+            bench.invalid("registration", subject, fault.detail, f"the batch's owner 0x{batch.owner.hex()}", batch.list)
+            continue
+        bench.valid("registration", subject)  # whoever did not agree to be in it is in no roster, and may not take part
 
 
 def _scene(record: Evidence, task: Task, anchor: Anchor, blobs: Blobs, scope: str, reader: NetworkKey | None) -> Scene:

@@ -21,7 +21,7 @@ the caller sends the stored receipt again instead of judging.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Final
 
@@ -31,6 +31,7 @@ from middleware.errors import ConfigurationError, PeerFault
 from middleware.trust import eip712, keys, roots
 from middleware.types import LIMITS, EdgeLeaf, Limits, Node, Receipt, Roster, Status, Tier
 from middleware.wire.commitment import unpack_name
+from middleware.wire.members import Member
 from middleware.wire.message import (
     EdgeBody,
     EdgeReport,
@@ -233,6 +234,25 @@ def registration_digest_of(registry: eip712.Domain, message: Registration) -> by
         registry, message.net_key, message.account, message.owner, message.tier, message.parent, message.name,
         message.meta_hash, message.deadline,
     )  # fmt: skip
+
+
+def unproven_members(registry: eip712.Domain, owner: bytes, members: Sequence[Member]) -> dict[int, str]:
+    """The places of those in a batch's list who do not belong there, each with what is wrong."""
+    found = ((place, unproven(registry, owner, member)) for place, member in enumerate(members))
+    return {place: wrong for place, wrong in found if wrong}
+
+
+def unproven(registry: eip712.Domain, owner: bytes, member: Member) -> str:
+    """Which of a member's two keys did not sign that it belongs to this owner's batch, or ""."""
+    digest = eip712.registration_digest(
+        registry, member.net_key, member.account, owner, Tier.END, member.parent, member.name, member.meta_hash,
+        member.deadline,
+    )  # fmt: skip
+    if not keys.verify_network(member.net_key, digest, member.net_key_proof):
+        return "its network key did not sign its registration"
+    if keys.recover_account(digest, member.account_signature) != member.account:
+        return "its account did not sign its registration"
+    return ""
 
 
 def cloud_above(roster: Roster, node: Node) -> int:

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from middleware.errors import ConfigurationError
-from middleware.types import LIMITS, EdgeLeaf, Leaf, Node, Receipt, Roster
+from middleware.types import LIMITS, DeviceBatch, EdgeLeaf, Leaf, Node, Receipt, Roster
 
 LEAF_PURPOSE: Final = b"drystone/leaf/1"
 EDGE_PURPOSE: Final = b"drystone/edge/1"
@@ -23,6 +23,7 @@ _LEAF: Final = struct.Struct(">15sQ20sQQIIQI32s32s32s")
 _EDGE: Final = struct.Struct(">15sQ20sQQI32sQ32s32sQ")
 _WEIGHT: Final = struct.Struct(">IQ")
 _ROSTER: Final = struct.Struct(">I32s20s20sBBI")
+_BATCH: Final = struct.Struct(">II32s20sB")
 
 
 class Context(msgspec.Struct, frozen=True):
@@ -120,10 +121,17 @@ def roster_entry(node: Node) -> bytes:
     return _ROSTER.pack(node.id, node.net_key, node.account, node.owner, node.tier, node.status, node.parent)
 
 
+def batch_entry(batch: DeviceBatch) -> bytes:
+    """61 bytes: one batch with everybody in it who has no entry of its own, a leaf under the header's `roster`."""
+    return _BATCH.pack(batch.first, batch.count, batch.root, batch.owner, batch.status)
+
+
 def roster_entries(nodes: Roster | Iterable[Node]) -> list[bytes]:
-    """Every node's entry in ascending id, whatever its status: revocation must show in the root."""
+    """Every node's entry in ascending id, whatever its status (revocation must show in the root), then every batch's: so the
+    root does not depend on whose lists the reader has."""
     members = nodes.nodes.values() if isinstance(nodes, Roster) else nodes
-    return [roster_entry(node) for node in sorted(members, key=lambda node: node.id)]
+    own = [roster_entry(node) for node in sorted(members, key=lambda node: node.id) if node.batch == 0]
+    return own + [batch_entry(batch) for batch in nodes.batches] if isinstance(nodes, Roster) else own
 
 
 def pack_name(name: str) -> bytes:

@@ -24,10 +24,12 @@ devnet = typer.Typer(help="A chain on this machine, for trying things out.", no_
 contracts = typer.Typer(help="The contracts on the ledger.", no_args_is_help=True)
 account = typer.Typer(help="Accounts that pay for transactions.", no_args_is_help=True)
 node = typer.Typer(help="Nodes: create, run, admit, list.", no_args_is_help=True)
+stake = typer.Typer(help="What an owner puts behind its nodes.", no_args_is_help=True)
 task = typer.Typer(help="Tasks: create, follow, stop.", no_args_is_help=True)
 audit = typer.Typer(help="Check what happened, from the ledger and the blobs alone.", no_args_is_help=True)
 for group, name in (
-    (devnet, "devnet"), (contracts, "contracts"), (account, "account"), (node, "node"), (task, "task"), (audit, "audit"),
+    (devnet, "devnet"), (contracts, "contracts"), (account, "account"), (node, "node"), (stake, "stake"),
+    (task, "task"), (audit, "audit"),
 ):  # fmt: skip
     app.add_typer(group, name=name)
 
@@ -201,6 +203,48 @@ def node_revoke(
     verbs.change(home, "revoke", names, False)
 
 
+@node.command("register")
+@reported
+def node_register(
+    name: Annotated[str, typer.Argument(help="Name of a node that `node init` made.")],
+    home: HomeOption = HOME,
+    parent: Annotated[
+        str, typer.Option("--parent-node", help="The node above, by name, when it is not below --home.")
+    ] = "",
+) -> None:
+    """Put a node on the ledger as the operator's own, instead of letting it register by itself."""
+    from nodes.cli import stake as verbs
+
+    verbs.register(home, name, parent)
+
+
+@node.command("enrol")
+@reported
+def node_enrol(
+    names: Annotated[list[str], typer.Argument(help="Devices that `node init` made.")],
+    home: HomeOption = HOME,
+    parent: Annotated[
+        str, typer.Option("--parent-node", help="The edge above, by name, when it is not below --home.")
+    ] = "",
+    cloud: Annotated[
+        str, typer.Option(help="Address of the cloud that hands out the list. Default: below --home.")
+    ] = "",
+) -> None:
+    """Register any number of devices with one transaction, as the operator's own."""
+    from nodes.cli import stake as verbs
+
+    verbs.enrol(home, names, parent, cloud)
+
+
+@node.command("rotate")
+@reported
+def node_rotate(name: Annotated[str, typer.Argument(help="Name of the node.")], home: HomeOption = HOME) -> None:
+    """Give a node a new network key; the old one signs no further round."""
+    from nodes.cli import stake as verbs
+
+    verbs.rotate(home, name)
+
+
 @node.command("list")
 @reported
 def node_list(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
@@ -208,6 +252,48 @@ def node_list(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     from nodes.cli import node as verbs
 
     verbs.listing(home, as_json)
+
+
+# ----------------------------------------------------------------------------------------------------------------- stake
+
+AmountArgument = Annotated[int, typer.Argument(min=1, help="Token units.")]
+NameArgument = Annotated[str, typer.Argument(help="Name or number of the node.")]
+
+
+@stake.command("add")
+@reported
+def stake_add(name: NameArgument, amount: AmountArgument, home: HomeOption = HOME) -> None:
+    """Put stake behind a node; enough of it admits a pending one."""
+    from nodes.cli import stake as verbs
+
+    verbs.add(home, name, amount)
+
+
+@stake.command("unbond")
+@reported
+def stake_unbond(name: NameArgument, amount: AmountArgument, home: HomeOption = HOME) -> None:
+    """Begin to take stake back, as the node's owner."""
+    from nodes.cli import stake as verbs
+
+    verbs.unbond(home, name, amount)
+
+
+@stake.command("withdraw")
+@reported
+def stake_withdraw(name: NameArgument, home: HomeOption = HOME) -> None:
+    """Take back what has finished unbonding, as the node's owner."""
+    from nodes.cli import stake as verbs
+
+    verbs.withdraw(home, name)
+
+
+@stake.command("show")
+@reported
+def stake_show(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
+    """Print who has what at stake."""
+    from nodes.cli import stake as verbs
+
+    verbs.show(home, as_json)
 
 
 # ------------------------------------------------------------------------------------------------------------------ task
@@ -427,6 +513,46 @@ def audit_explain(
     from nodes.cli import audit as verbs
 
     verbs.explain(home, log, blobs or [], task_number, name, number, as_json)
+
+
+@audit.command("bundle")
+@reported
+def audit_bundle(
+    name: Annotated[str, typer.Argument(help="Name or number of the node.")],
+    number: Annotated[int, typer.Argument(help="Number of the round.")],
+    out: Annotated[Path, typer.Option(help="File to write.")],
+    task_number: TaskOption = 1,
+    block: Annotated[
+        Optional[int], typer.Option(help="Block whose state is proven; by default the one that anchored the round.")
+    ] = None,
+    rpc: Annotated[
+        Optional[str], typer.Option(help="Node of the chain to ask instead of the address book's, such as an archive node.")
+    ] = None,
+    home: HomeOption = HOME, blobs: BlobsOption = None, as_json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Write a file that proves a node's update and reward against one block hash, with no node to be trusted."""
+    from nodes.cli import bundle as verbs
+
+    verbs.bundle(home, blobs or [], task_number, name, number, out, block, rpc, as_json)
+
+
+@audit.command("verify-bundle")
+@reported
+def audit_verify_bundle(
+    file: Annotated[Path, typer.Argument(help="File that `audit bundle` wrote.")],
+    block_hash: Annotated[Optional[str], typer.Option(help="Hash of the bundle's block, from a source you trust.")] = None,
+    ledger: Annotated[
+        Optional[str], typer.Option(help="Address of the ledger; by default the address book's below --home.")
+    ] = None,
+    chain_id: Annotated[
+        Optional[int], typer.Option(help="Id of the chain; by default the address book's below --home.")
+    ] = None,
+    home: HomeOption = HOME, as_json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Check such a file offline: VALID exits 0, INVALID 3, UNVERIFIABLE 4 while no block hash is given."""
+    from nodes.cli import bundle as verbs
+
+    verbs.verify_bundle(home, file, block_hash, ledger, chain_id, as_json)
 
 
 # ------------------------------------------------------------------------------------------------------------------ demo

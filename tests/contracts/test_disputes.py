@@ -278,16 +278,20 @@ def test_a_slash_takes_what_is_unbonding_first_and_burns_the_rest(stage: Stage) 
     stage.judges(JUDGE)
     supply = stage.chain.token.supply
     stage.names(calls.Unstake(3, 51), NODES[2].address)
-    assert stage.refusal(calls.Slash(3, 152, GENESIS, ODD, 0), JUDGE) == ("InsufficientStake", 3, 151)
-    assert stage.refusal(calls.Slash(3, 60, GENESIS, ODD, 61), JUDGE) == ("InsufficientStake", 3, 60)
-    assert stage.refusal(calls.Slash(3, 60, GENESIS, ZERO20, 60), JUDGE) == ("ERC20InvalidReceiver", ZERO20)
-    assert stage.refusal(calls.Slash(99, 0, GENESIS, ODD, 0), JUDGE) == ("UnknownNode", 99)
-    assert stage.refusal(calls.Slash(3, 60, GENESIS, ODD, 20), OWN) == ("NotArbiter", OWN)
-    happened = stage.names(calls.Slash(3, 60, GENESIS, ODD, 20), JUDGE)
-    assert happened == ["Slashed", "StatusChanged", "Transfer", "Transfer"]
+    assert stage.refusal(calls.Slash(3, 152, GENESIS), JUDGE) == ("InsufficientStake", 3, 151)
+    assert stage.refusal(calls.Slash(99, 0, GENESIS), JUDGE) == ("UnknownNode", 99)
+    assert stage.refusal(calls.Slash(3, 60, GENESIS), OWN) == ("NotArbiter", OWN)
+    assert stage.names(calls.Slash(3, 60, GENESIS), JUDGE) == ["Slashed", "StatusChanged"]
     node = stage.chain.node(3)
-    assert (node.stake, node.unbonding, node.status, stage.chain.token.supply) == (91, 0, 3, supply - 40)
-    assert stage.names(calls.Slash(3, 91, GENESIS, ZERO20, 0), JUDGE) == ["Slashed", "Transfer"]
+    assert (node.stake, node.unbonding, node.status, stage.chain.seized) == (91, 0, 3, 60)
+    assert stage.names(calls.Slash(3, 1, GENESIS), JUDGE) == ["Slashed"]
+    assert stage.refusal(calls.Settle(ODD, 20, 40), OWN) == ("NotArbiter", OWN)
+    assert stage.refusal(calls.Settle(ODD, 62, 0), JUDGE) == ("NotSeized", 61)
+    assert stage.refusal(calls.Settle(ODD, 21, 41), JUDGE) == ("NotSeized", 61)
+    assert stage.refusal(calls.Settle(ZERO20, 20, 40), JUDGE) == ("ERC20InvalidReceiver", ZERO20)
+    assert stage.names(calls.Settle(ODD, 20, 40), JUDGE) == ["Settled", "Transfer", "Transfer"]
+    assert stage.names(calls.Settle(ZERO20, 0, 1), JUDGE) == ["Settled", "Transfer"]
+    assert (stage.chain.seized, stage.chain.token.supply) == (0, supply - 41)
 
 
 def test_a_held_node_keeps_its_stake_in(stage: Stage) -> None:
@@ -394,7 +398,7 @@ def test_credit_is_burned_by_its_holder_alone(stage: Stage) -> None:
 
 # -------------------------------------------------------------------------------------------------------------- arbiter
 
-PROVEN = ["Slashed", "StatusChanged", "Transfer", "Transfer", "Proven"]
+PROVEN = ["Proven", "Slashed", "StatusChanged"]
 LINEAR, TWO_LEVELS, MEDIAN, TRIMMED = 5, 2, 3, 4  # tasks of these rules
 
 
@@ -444,6 +448,9 @@ def test_a_fault_is_proven_once_and_no_spoiled_proof_of_it_is_accepted_by_one_le
     kind = call.function.encode().ljust(32, b"\0")
     assert stage.refusal(call, OWN) == ("AlreadyProven", kind, task, 1, accused)
     assert stage.chain.node(accused).stake == 0
+    collect = calls.Collect(kind, task, 1, accused)
+    assert stage.names(collect, OWN) == ["Settled", "Transfer", "Transfer"]
+    assert stage.refusal(collect, OWN) == ("NothingToCollect", kind, task, 1, accused)
 
 
 @pytest.mark.parametrize(
@@ -492,6 +499,7 @@ def test_an_omitted_device_is_paid_whoever_brings_the_proof(stage: Stage) -> Non
     scene = stage.scene(LINEAR, "", (2,))
     before = stage.chain.token.balance(DEVICE) + stage.chain.token.balance(NODES[4].address)
     stage.names(accusation(stage, scene, "omission", calls.Omission, True), ODD)
+    stage.names(calls.Collect(b"omission".ljust(32, b"\0"), LINEAR, 1, 2), ODD)
     assert stage.chain.token.balance(DEVICE) + stage.chain.token.balance(NODES[4].address) == before + 50
 
 
@@ -577,7 +585,7 @@ def test_nothing_remains_of_a_proof_that_the_registry_refuses(stage: Stage) -> N
     signature = edge.key.sign_digest(edge_root_digest(stage.chain.ledger_domain, other))
     call = calls.ConflictingRoots(edge.report, edge.signature, other, signature)
     assert stage.refusal(call, ODD) == ("NotArbiter", stage.evm.contracts["Arbiter"])
-    assert stage.chain.proven == set()
+    assert stage.chain.verdicts == {}
     stage.judges()
     assert stage.names(call, ODD) == PROVEN
 
@@ -638,7 +646,17 @@ def test_a_demand_that_nobody_meets_costs_the_accused_its_stake(
     late = stage.refusal(answers(scene)[kind], OWN, 200)
     assert late == ("TooLate", deadline)
     struck = ["RoundStruck"] if accused == 1 else []
-    expected = ["Released", "Slashed", "StatusChanged", "Transfer", "Transfer", *struck, "Expired", "Transfer"]
+    expected = [
+        "Released",
+        "Slashed",
+        "StatusChanged",
+        "Settled",
+        "Transfer",
+        "Transfer",
+        *struck,
+        "Expired",
+        "Transfer",
+    ]
     assert stage.names(calls.Expire(1), OWN) == expected
     assert stage.refusal(calls.Expire(1), OWN) == ("UnknownDispute", 1)
 
@@ -680,7 +698,8 @@ def heard(stage: Stage, *digests: bytes) -> None:
     stage.names(calls.Burn(0), ODD, 100)
 
 
-GUILTY = ["Released", "Slashed", "StatusChanged", "Transfer", "Transfer", "RoundStruck", "Decided", "Transfer"]
+TAKEN = ["Released", "Slashed", "StatusChanged", "Settled", "Transfer", "Transfer"]
+GUILTY = [*TAKEN, "RoundStruck", "Decided", "Transfer"]
 
 
 def test_three_that_agree_with_the_challenger_convict(stage: Stage) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from devnet.chain import operator_key
-from ledger.calls import REPLAY, Admit, AnchorRound, CreateTask, Register
+from ledger.calls import LINEAR, Admit, AnchorRound, CreateTask, Register
 from ledger.client import EvmLedger
 from ledger.deploy import deploy
 from ledger.index import Index
@@ -55,7 +55,7 @@ async def evm_ledger(anvil_rpc: str) -> AsyncIterator[EvmLedger]:
         fields = (sha256(b"key").digest(), KEY.address, KEY.address, 3, 0, b"cloud".ljust(32, b"\0"), ZERO32, FAR)
         signature = KEY.sign_digest(registration_digest(domain, *fields))
         await ledger.send(Register(*fields, signature, bytes(64)), KEY)
-        await ledger.send(CreateTask(1, 0, REPLAY, 0, 2, 1, ZERO32, POLICY), KEY)
+        await ledger.send(CreateTask(1, 0, LINEAR, 0, 2, 1, ZERO32, POLICY), KEY)
         yield ledger
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import tempfile
+from pathlib import Path
 
 import eth_account  # noqa: F401  (its import raises the recursion limit, which a property must not do)
 import pytest
@@ -11,7 +13,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from devnet.chain import operator_key
-from devnet.reorganise import Reorganised
+from devnet.processes import Processes
+from devnet.reorganise import Reorganised, Volatile
 
 HAPPENINGS = st.lists(
     st.one_of(
@@ -31,14 +34,14 @@ HAPPENINGS = st.lists(
 
 @pytest.mark.slow
 @settings(
-    max_examples=40, deadline=None, phases=(Phase.explicit, Phase.generate)
+    max_examples=30, deadline=None, phases=(Phase.explicit, Phase.generate)
 )  # a chain's step is too dear to shrink
 @given(happenings=HAPPENINGS, finality=st.sampled_from([0, 1, 4]), automine=st.booleans(), seed=st.integers(0, 99))
 def test_whatever_is_reorganised_each_call_is_on_the_chain_once_and_the_index_is_a_fresh_one(
-    anvil_rpc: str, happenings: list[tuple[str, int]], finality: int, automine: bool, seed: int
+    happenings: list[tuple[str, int]], finality: int, automine: bool, seed: int
 ) -> None:
-    async def play() -> None:
-        world = await Reorganised.begin(anvil_rpc, operator_key().account, finality, random.Random(seed))
+    async def play(rpc: str) -> None:
+        world = await Reorganised.begin(rpc, operator_key().account, finality, random.Random(seed))
         await world.ask("evm_setAutomine", automine)
         try:
             for what, much in happenings:
@@ -50,7 +53,10 @@ def test_whatever_is_reorganised_each_call_is_on_the_chain_once_and_the_index_is
             await world.ask("evm_setAutomine", True)
             await world.close()
 
-    asyncio.run(play())
+    with tempfile.TemporaryDirectory() as folder, Processes(Path(folder)) as processes:
+        chain = Volatile(Path(folder) / "chain")
+        chain.start(processes)
+        asyncio.run(play(chain.rpc))
 
 
 async def happen(world: Reorganised, what: str, much: int) -> None:

@@ -20,11 +20,11 @@ PROMISED = {
     "contracts": {"deploy"},
     "node": {"init", "run"},
     "task": {"new", "list", "show", "watch", "stop"},
-    "audit": {"log", "task", "round", "node", "update", "verify", "replay", "explain"},
+    "audit": {"log", "task", "round", "node", "update", "verify", "replay", "explain", "bundle", "verify-bundle"},
 }
 READING = (
     "node list", "task list", "task show", "task watch", "audit log", "audit task", "audit round", "audit node", "audit update",
-    "audit verify", "audit replay", "audit explain", "demo",
+    "audit verify", "audit replay", "audit explain", "audit bundle", "audit verify-bundle", "demo",
 )  # fmt: skip
 
 

@@ -11,10 +11,11 @@ from collections.abc import Callable
 
 import msgspec
 import numpy as np
+from eth_hash.auto import keccak
 
 from ledger.audit.evidence import Addresses, Evidence, of_entries
 from ledger.calls import CreateTask
-from ledger.events import KeyRotated, Registered, RoundAnchored, StatusChanged, TaskCreated, entry_of
+from ledger.events import Forced, KeyRotated, Registered, RoundAnchored, StatusChanged, TaskCreated, entry_of
 from middleware.ports import Entry, Event, Position
 from middleware.protocol import settlement as settling
 from middleware.protocol import update as updates
@@ -141,11 +142,11 @@ class History:
             self.mine(self.registration(node))
         data = encode_policy(self.policy)
         self.genesis = self.store.put(tensors.encode_model(self.model))
-        wish = CreateTask.of(CLOUD, 0, self.genesis, self.policy)
+        terms = CreateTask.of(CLOUD, 0, self.genesis, self.policy)
         self.mine(
             TaskCreated(
                 task=TASK, cloud=CLOUD, publisher=b"\x99" * 20, window=0, policy_hash=policy_hash(data),
-                genesis_model=self.genesis, rule=wish.rule, trim=wish.trim, width=wish.width, chunks=wish.chunks,
+                genesis_model=self.genesis, rule=terms.rule, trim=terms.trim, width=terms.width, chunks=terms.chunks,
                 policy=data,
             )
         )  # fmt: skip
@@ -249,7 +250,9 @@ class History:
             roster_root=roots.roster_root(self.roster(self.roster_block)), roster_block=self.roster_block,
             rewards=self.rewards,
         )  # fmt: skip
-        settlement = self.settled(number, settling.settle(DOMAIN.context, self.policy, opening, self.received(number)))
+        settlement = self.settled(
+            number, settling.settle(DOMAIN.context, self.policy, opening, self.received(number), self.forced(number))
+        )
         header, blob = settling.finish(settlement, encode_metrics({"accuracy": 0.5, "loss": 0.5}))
         manifest = self.manifest(number, decode_manifest(blob))
         header = self.header(
@@ -263,6 +266,20 @@ class History:
 
     def received(self, number: int) -> list[Reported]:
         return self.reports(number)
+
+    def force(self, sent: Sent) -> None:
+        """Put an update before the ledger, as its device would."""
+        leaf = sent.received.leaf
+        leaf_hash = roots.leaf_hash(DOMAIN.context, leaf)
+        self.chain, self.count = keccak(self.chain + leaf_hash), self.count + 1
+        self.mine(Forced(TASK, leaf.round, leaf.node, self.count, self.chain, leaf_hash, leaf))
+        self.store.put(sent.body)
+
+    chain, count = ZERO32, 0
+
+    def forced(self, number: int) -> settling.Forced:
+        """What the round acknowledges and lists of it."""
+        return settling.Forced(self.chain)
 
     def prev(self) -> bytes:
         return eip712.header_hash(self.headers[-1]) if self.headers else ZERO32

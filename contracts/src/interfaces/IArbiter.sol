@@ -6,7 +6,7 @@ import {ILedger} from "./ILedger.sol";
 /// @title IArbiter
 /// @notice Faults that the EVM can see for itself. Anybody brings the evidence, without a bond; what is proven takes the whole
 /// stake of the accused, unbonding stake too: half for the beneficiary, the rest is burned, so that to accuse oneself never
-/// pays. A fault is paid for once for each (kind, task, round, accused).
+/// pays. A fault is punished once for each (kind, task, round, accused); `collect` settles it, whoever sends that.
 ///
 /// Signatures are EIP-712 in the Ledger's domain, by the node's account (ERC-1271 for contracts), or by an account that was
 /// the node's until a day ago at most. A proven fault of the cloud strikes its round while the round may be disputed; what is
@@ -109,6 +109,8 @@ interface IArbiter {
 
     /// @notice This was punished before.
     error AlreadyProven(bytes32 kind, uint64 task, uint64 round, uint32 accused);
+    /// @notice There is no such verdict, or it was collected, or the accused had nothing.
+    error NothingToCollect(bytes32 kind, uint64 task, uint64 round, uint32 accused);
     /// @notice The evidence holds, and shows no fault.
     error NotProven();
     /// @notice The pieces of evidence are not about the same round, edge or node.
@@ -124,7 +126,7 @@ interface IArbiter {
 
     /* EVENTS */
 
-    /// @notice A fault was proven: the accused lost `amount`, of which `beneficiary` got half.
+    /// @notice A fault was proven: the accused lost `amount`, of which `beneficiary` may collect half.
     event Proven(
         bytes32 indexed kind,
         uint64 indexed task,
@@ -283,8 +285,18 @@ interface IArbiter {
         uint256 coordinate
     ) external;
 
+    /* PAYMENTS */
+
+    /// @notice Pays the beneficiary of a verdict, and burns the rest. Anybody may send it.
+    ///
+    /// Reverts: NothingToCollect.
+    function collect(bytes32 kind, uint64 task, uint64 round, uint32 accused) external;
+
     /* VIEWS */
 
-    /// @notice Whether this was punished.
-    function proven(bytes32 kind, uint64 task, uint64 round, uint32 accused) external view returns (bool);
+    /// @notice Who was to get half of `amount` for this fault, and what is not collected yet; zero if it was never proven.
+    function verdict(bytes32 kind, uint64 task, uint64 round, uint32 accused)
+        external
+        view
+        returns (address beneficiary, uint96 amount);
 }

@@ -31,10 +31,10 @@ interface IRegistry {
         uint8 tier;
         uint8 status;
         uint32 parent;
-        uint48 since;
+        uint48 statusBlock;
         address owner;
         uint32 nonce;
-        uint48 statusBlock;
+        uint48 since;
         uint16 holds;
         uint96 stake;
         uint96 unbonding;
@@ -88,6 +88,8 @@ interface IRegistry {
     error ArbiterAlreadySet(address arbiter);
     /// @notice A dispute against the node is open: its stake stays until that ends.
     error OnHold(uint32 id);
+    /// @notice Only `seized` is there to settle.
+    error NotSeized(uint256 seized);
     /// @notice The node is not held.
     error NotHeld(uint32 id);
     /// @notice A batch has 1 to 2^20 members, and to 2^14 when the caller is not a registrar.
@@ -132,8 +134,10 @@ interface IRegistry {
     event Unbonding(uint32 indexed id, uint256 amount, uint256 until);
     /// @notice Stake left.
     event Withdrawn(uint32 indexed id, uint256 amount);
-    /// @notice Stake was taken, for `reason`: `reward` of `amount` went to `to`, the rest was burned.
-    event Slashed(uint32 indexed id, uint256 amount, bytes32 reason, address to, uint256 reward);
+    /// @notice Stake was taken, for `reason`, and is seized until it is settled.
+    event Slashed(uint32 indexed id, uint256 amount, bytes32 reason);
+    /// @notice Of what was seized, `reward` went to `to`, and `burned` was burned.
+    event Settled(address indexed to, uint256 reward, uint256 burned);
     /// @notice One more dispute holds the node's stake; `holds` do now.
     event Held(uint32 indexed id, uint16 holds);
     /// @notice A dispute let go of the node's stake; `holds` are left.
@@ -294,11 +298,16 @@ interface IRegistry {
 
     /* ARBITERS */
 
-    /// @notice Takes `amount` from a node, from what is unbonding first; `reward` of it goes to `to`, the rest is burned. An
-    /// active node becomes suspended. Only an arbiter.
+    /// @notice Takes `amount` from a node, from what is unbonding first, and seizes it. An active node becomes suspended. Only an
+    /// arbiter, which settles it later: what punishes need not pay.
     ///
-    /// Reverts: NotArbiter, UnknownNode, InsufficientStake (for the amount, or `reward` above it).
-    function slash(uint32 id, uint256 amount, bytes32 reason, address to, uint256 reward) external;
+    /// Reverts: NotArbiter, UnknownNode, InsufficientStake.
+    function slash(uint32 id, uint256 amount, bytes32 reason) external;
+
+    /// @notice Pays `reward` of what was seized to `to`, and burns `burned` of it. Only an arbiter.
+    ///
+    /// Reverts: NotArbiter, NotSeized.
+    function settle(address to, uint256 reward, uint256 burned) external;
 
     /// @notice Keeps a node's stake from leaving until `release`. Holds count up. Only an arbiter.
     ///
@@ -331,6 +340,9 @@ interface IRegistry {
     /// @notice Who speaks for a node, and whether it may: one slot, for other contracts. All zero if there is none.
     function standing(uint32 id) external view returns (address account, uint8 tier, uint8 status);
 
+    /// @notice What `slash` can take from a node: its stake and what is unbonding, in token units.
+    function slashable(uint32 id) external view returns (uint256);
+
     /// @notice Whether the node is active in exactly this tier.
     function active(uint32 id, uint8 tier) external view returns (bool);
 
@@ -354,6 +366,9 @@ interface IRegistry {
 
     /// @notice Whether this address may slash and hold.
     function isArbiter(address account) external view returns (bool);
+
+    /// @notice What was slashed and not settled yet, in token units.
+    function seized() external view returns (uint96);
 
     /// @notice When the account was replaced as its node's account, in seconds; 0 if it never was.
     function retiredAt(address account) external view returns (uint48);

@@ -4,9 +4,9 @@ pragma solidity 0.8.37;
 /// @title Sums
 /// @notice Weighted sums of chunks of 256 signed integers, all coordinates at once.
 ///
-/// Two 128-bit lanes share a word. An integer x of b bits enters as x + 2^(b-1), which is not negative, so lanes never borrow;
-/// and with at most 16 addends, weights below 2^64 and b at most 64 (then of weight 1), no lane overflows. `encode` takes the
-/// bias away again. The result is exact modulo 2^64.
+/// Lanes of 64 or 128 bits share a word. An integer x of b bits enters as x + 2^(b-1), which is not negative, so lanes never
+/// borrow; and a lane never overflows when the weights' sum is at most 2^(lane - b). `encode` takes the bias away again. The
+/// result is exact modulo 2^64.
 library Sums {
     /* CONSTANTS */
 
@@ -14,8 +14,18 @@ library Sums {
     uint256 internal constant INTEGERS = 256;
     /// @notice Bytes of a chunk of sums.
     uint256 internal constant BYTES = 2048;
-    /// @dev Words of two lanes each.
+    /// @dev Words that 256 lanes of 128 bits take.
     uint256 internal constant WORDS = 128;
+
+    /* TYPES */
+
+    /// @notice Sums so far: of integers of `bits` bits (16, 32 or 64), in lanes of `lane` bits (64 or 128), with `weights` in sum.
+    struct Lanes {
+        uint256 bits;
+        uint256 lane;
+        uint256 weights;
+        uint256[WORDS] words;
+    }
 
     /* HASHES */
 
@@ -26,19 +36,46 @@ library Sums {
 
     /* SUMS */
 
-    /// @notice Adds `weight` times every integer of `chunk` (256 of `bits` bits: 16, 32 or 64) to the lanes.
-    /// @dev Warning: the chunk must have 32 * `bits` bytes; `encode` must be told the same `bits`.
-    function add(uint256[WORDS] memory lanes, bytes calldata chunk, uint256 bits, uint256 weight) internal pure {
+    /// @notice No sums yet, of integers of `bits` bits whose weights are `weights` in sum at most.
+    function start(uint256 bits, uint256 weights) internal pure returns (Lanes memory lanes) {
+        lanes.bits = bits;
+        lanes.lane = weights <= 1 << 64 - bits ? 64 : 128;
+    }
+
+    /// @notice Adds `weight` times every integer of `chunk` to the sums.
+    /// @dev Warning: the chunk must have 256 integers, and the weights no more than `start` was told, nor than 2^68.
+    function add(Lanes memory lanes, bytes calldata chunk, uint256 weight) internal pure {
+        (uint256 bits, uint256 lane) = (lanes.bits, lanes.lane);
+        uint256[WORDS] memory words = lanes.words;
+        lanes.weights += weight;
         uint256 ones = (1 << bits) - 1;
-        uint256 mask = ones | ones << 128;
+        uint256 mask = lane == 128 ? ones | ones << 128 : ones | ones << 64 | ones << 128 | ones << 192;
         uint256 bias = type(uint256).max / ones << bits - 1;
         assembly ("memory-safe") {
-            let target := lanes
+            let target := words
             let source := chunk.offset
             // 256 integers of `bits` bits fill `bits` words.
-            for { let end := add(source, shl(5, bits)) } lt(source, end) { source := add(source, 32) } {
+            let end := add(source, shl(5, bits))
+            // Four steps at once where there are four: 16 updates take 1,024 steps.
+            if eq(lane, shl(2, bits)) {
+                for {} lt(source, end) { source := add(source, 32) } {
+                    let word := xor(calldataload(source), bias)
+                    mstore(target, add(mload(target), mul(and(word, mask), weight)))
+                    target := add(target, 32)
+                    word := shr(bits, word)
+                    mstore(target, add(mload(target), mul(and(word, mask), weight)))
+                    target := add(target, 32)
+                    word := shr(bits, word)
+                    mstore(target, add(mload(target), mul(and(word, mask), weight)))
+                    target := add(target, 32)
+                    word := shr(bits, word)
+                    mstore(target, add(mload(target), mul(and(word, mask), weight)))
+                    target := add(target, 32)
+                }
+            }
+            for {} lt(source, end) { source := add(source, 32) } {
                 let word := xor(calldataload(source), bias)
-                for { let shift := 0 } lt(shift, 128) { shift := add(shift, bits) } {
+                for { let shift := 0 } lt(shift, lane) { shift := add(shift, bits) } {
                     mstore(target, add(mload(target), mul(and(shr(shift, word), mask), weight)))
                     target := add(target, 32)
                 }
@@ -46,29 +83,29 @@ library Sums {
         }
     }
 
-    /// @notice The sums as a chunk of 256 signed 64-bit integers. `weights` is the sum of all weights that were added.
-    function encode(uint256[WORDS] memory lanes, uint256 bits, uint256 weights)
-        internal
-        pure
-        returns (bytes memory chunk)
-    {
+    /// @notice The sums as a chunk of 256 signed 64-bit integers.
+    function encode(Lanes memory lanes) internal pure returns (bytes memory chunk) {
         // 24 more bytes, because the last integer is written with a whole word.
         chunk = new bytes(BYTES + 24);
-        uint256 bias = weights << bits - 1;
+        uint256[WORDS] memory words = lanes.words;
+        (uint256 bits, uint256 lane) = (lanes.bits, lanes.lane);
+        uint256 bias = lanes.weights << bits - 1;
         assembly ("memory-safe") {
             let target := add(chunk, 32)
-            let step := shl(5, div(128, bits))
-            // An integer's place in its word decides its lane: the first half of a word is in the high lanes, last first.
-            for { let group := lanes } lt(group, add(lanes, 4096)) { group := add(group, step) } {
-                for { let lane := add(group, step) } gt(lane, group) {} {
-                    lane := sub(lane, 32)
-                    mstore(target, shl(192, sub(shr(128, mload(lane)), bias)))
-                    target := add(target, 8)
-                }
-                for { let lane := add(group, step) } gt(lane, group) {} {
-                    lane := sub(lane, 32)
-                    mstore(target, shl(192, sub(mload(lane), bias)))
-                    target := add(target, 8)
+            // A word of integers became lane / bits words of lanes. Its integers are, first to last, in the highest lane of
+            // the last to the first of these words, then in the next lane of the last to the first, and so on.
+            let step := shl(5, div(lane, bits))
+            let end := add(words, mul(bits, step))
+            for { let first := words } lt(first, end) { first := add(first, step) } {
+                for { let shift := 256 } shift {} {
+                    shift := sub(shift, lane)
+                    for { let word := add(first, step) } gt(word, first) {} {
+                        // Two at once: their number is even.
+                        mstore(target, shl(192, sub(shr(shift, mload(sub(word, 32))), bias)))
+                        word := sub(word, 64)
+                        mstore(add(target, 8), shl(192, sub(shr(shift, mload(word)), bias)))
+                        target := add(target, 16)
+                    }
                 }
             }
             mstore(chunk, BYTES)

@@ -35,6 +35,52 @@ library Trees {
             : append(path(leaves, index, middle, to), root(leaves, from, middle));
     }
 
+    /// @notice The root of the tree of `size` leaves in which `leaf` is number `index` and `siblings` is its path.
+    function rootWith(bytes32[] memory siblings, uint256 index, uint256 size, bytes32 leaf)
+        internal
+        pure
+        returns (bytes32)
+    {
+        return rootWith(siblings, siblings.length, index, size, leaf);
+    }
+
+    function rootWith(bytes32[] memory siblings, uint256 used, uint256 index, uint256 size, bytes32 leaf)
+        internal
+        pure
+        returns (bytes32)
+    {
+        if (size == 1) return leaf;
+        uint256 k = split(size);
+        bytes32 other = siblings[used - 1];
+        return index < k
+            ? sha256(abi.encodePacked(uint8(1), rootWith(siblings, used - 1, index, k, leaf), other))
+            : sha256(abi.encodePacked(uint8(1), other, rootWith(siblings, used - 1, index - k, size - k, leaf)));
+    }
+
+    /// @notice How many siblings leaf `index` of `size` has.
+    function depth(uint256 index, uint256 size) internal pure returns (uint256) {
+        if (size == 1) return 0;
+        uint256 k = split(size);
+        return 1 + (index < k ? depth(index, k) : depth(index - k, size - k));
+    }
+
+    /// @notice The roots of groups of 16 neighbours.
+    function groups(bytes32[] memory leaves) internal pure returns (bytes32[] memory roots) {
+        roots = new bytes32[]((leaves.length + 15) / 16);
+        for (uint256 g = 0; g < roots.length; ++g) {
+            uint256 end = 16 * g + 16;
+            roots[g] = root(leaves, 16 * g, end < leaves.length ? end : leaves.length);
+        }
+    }
+
+    function rootOf(bytes32[] memory leaves) internal pure returns (bytes32) {
+        return leaves.length == 0 ? sha256("") : root(leaves, 0, leaves.length);
+    }
+
+    function pathOf(bytes32[] memory leaves, uint256 index) internal pure returns (bytes32[] memory) {
+        return path(leaves, index, 0, leaves.length);
+    }
+
     /// @notice The consistency proof of RFC 9162 section 2.1.4.1, SUBPROOF(first, leaves[from:to], whole).
     function consistency(bytes32[] memory leaves, uint256 first, uint256 from, uint256 to, bool whole)
         internal

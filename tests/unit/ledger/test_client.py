@@ -101,7 +101,7 @@ def header(round: int = 1, **changes: Any) -> Header:
 
 async def task_of_a_cloud(ledger: EvmLedger, window: int = 0) -> None:
     await ledger.send(registration(ledger.book), OPERATOR)
-    await ledger.send(calls.CreateTask(1, window, calls.REPLAY, 0, 2, 1, GENESIS, POLICY), OPERATOR)
+    await ledger.send(calls.CreateTask(1, window, calls.LINEAR, 0, 2, 1, GENESIS, POLICY), OPERATOR)
 
 
 async def fold(ledger: EvmLedger, index: Index | None = None) -> Index:
@@ -115,7 +115,7 @@ async def test_a_task_runs_from_registration_to_reward(ledger: EvmLedger) -> Non
     index = await fold(ledger)
     assert index.roster().nodes[1].status is Status.PENDING
     await ledger.send(calls.Admit(1), OPERATOR)
-    await ledger.send(calls.CreateTask(1, 0, calls.REPLAY, 0, 2, 1, GENESIS, POLICY), OPERATOR)
+    await ledger.send(calls.CreateTask(1, 0, calls.LINEAR, 0, 2, 1, GENESIS, POLICY), OPERATOR)
     anchored = await ledger.send(calls.AnchorRound(header()), CLOUD)
     await ledger.send(calls.Approve(ledger.book.rewards, 100), OPERATOR)
     await ledger.send(calls.Fund(1, 100), OPERATOR)
@@ -168,12 +168,12 @@ async def test_every_log_of_a_deployment_is_read_and_encodes_back_to_itself(ledg
         (calls.Admit(1), STRANGER, "NotAuthorised", (STRANGER.address, 1)),
         (calls.Admit(1), OPERATOR, "BadStatus", (1, 2)),
         (
-            calls.CreateTask(1, 0, calls.REPLAY, 0, 2, 1, GENESIS, POLICY),
+            calls.CreateTask(1, 0, calls.LINEAR, 0, 2, 1, GENESIS, POLICY),
             STRANGER,
             "NotAuthorised",
             (STRANGER.address, 2),
         ),
-        (calls.CreateTask(1, 0, calls.REPLAY, 0, 2, 1, GENESIS, b""), OPERATOR, "BadPolicy", ()),
+        (calls.CreateTask(1, 0, calls.LINEAR, 0, 2, 1, GENESIS, b""), OPERATOR, "BadPolicy", ()),
         (calls.AnchorRound(header()), STRANGER, "NotCloud", (STRANGER.address,)),
         (calls.AnchorRound(header(2)), CLOUD, "WrongRound", (1, 2)),
         (calls.AnchorRound(header(model_in=MODEL)), CLOUD, "WrongModel", (GENESIS,)),

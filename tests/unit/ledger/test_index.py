@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -39,6 +40,7 @@ def registered(id: int, name: bytes = b"", status: int = 1) -> events.Registered
 
 
 def created(task: int, policy: bytes = POLICY) -> events.TaskCreated:
+    """The task as `CreateTask.of` words it: a flat linear rule over one chunk of 2-byte integers."""
     return events.TaskCreated(task, 1, b"\x01" * 20, 60, policy_hash(policy), b"\x11" * 32, 1, 0, 2, 1, policy)
 
 
@@ -275,7 +277,7 @@ def test_the_first_struck_round_counts_and_ends_the_task() -> None:
 
 
 def test_logs_slashes_and_proofs_are_kept_in_order() -> None:
-    slashed = events.Slashed(1, 100, b"omission".ljust(32, b"\0"), b"\x01" * 20, 50)
+    slashed = events.Slashed(1, 100, b"omission".ljust(32, b"\0"))
     proven = events.Proven(slashed.reason, 1, 2, 1, b"\x01" * 20, 100)
     index = folded(
         [
@@ -318,3 +320,22 @@ def test_a_rewind_forgets_batches_and_disputes_too() -> None:
     index = folded([entry(2, batch_of(1, 5)), entry(4, events.BatchStatusChanged(1, 3)), entry(5, challenged)], to=6)
     index.rewind(3)
     assert ([batch.status for batch in index.batches()], index.challenges) == ([Status.ACTIVE], {})
+
+
+def test_the_block_that_a_round_is_judged_by_has_the_present_roster() -> None:
+    index = folded([entry(3, registered(1)), entry(5, registered(2)), entry(9, created(1))], 20)
+    assert index.roster_block(8) == 12
+    assert index.roster_block(17) == 5
+    assert index.roster_block(30) == 5
+    assert index.roster(index.roster_block(8)).nodes == index.roster().nodes
+    assert Index().roster_block(8) <= 0
+
+
+@pytest.mark.parametrize("field", ["rule", "trim", "width", "chunks"])
+def test_a_task_whose_terms_are_not_its_policys_is_kept_apart(field: str) -> None:
+    """The Arbiter judges by the terms, everybody else by the policy: where they differ, nobody takes part."""
+    event = created(1)
+    wrong = msgspec.structs.replace(event, **{field: getattr(event, field) + 1})
+    index = folded([entry(3, registered(1)), entry(5, wrong)])
+    assert 1 not in index.tasks
+    assert "not what the policy says" in index.malformed_tasks[1].reason

@@ -188,7 +188,7 @@ class Story:
 
     def __init__(self, automine: bool, finality: int, seed: int) -> None:
         self.disk, self.ledger, self.finality = Disk(), MemoryLedger(make, automine=automine), finality
-        self.planned = self.strangers = self.lag = 0
+        self.planned = self.strangers = self.lag = self.longest = 0
         self.generator = random.Random(seed)
         self.outbox = self.restart(Fuse())
 
@@ -228,9 +228,12 @@ class Story:
                 self.outbox = self.restart(Fuse())
 
     async def lose(self, blocks: int, back_to_the_pool: bool) -> None:
-        """A reorganisation no deeper than finality; what the lost blocks held is gone, or waits again."""
-        depth = min(blocks, self.finality, len(self.ledger.blocks) - 1)
-        if depth == 0:
+        """A reorganisation no deeper than finality, counted from the longest that the chain has been: nothing that was
+        final is lost. What the lost blocks held is gone, or waits again."""
+        height = len(self.ledger.blocks) - 1
+        self.longest = max(self.longest, height)
+        depth = min(blocks, self.finality - (self.longest - height), height)
+        if depth <= 0:
             return
         lost = [block.raw for block in self.ledger.blocks[-depth:] if block.raw is not None]
         self.ledger.roll_back(depth)
@@ -359,4 +362,54 @@ async def test_an_attempt_that_waits_for_ever_is_not_raised_for_ever() -> None:
     paid = msgspec.json.decode(ledger.waiting[KEY.address, 0], type=Transaction).most
     asked = (await ledger.fees()).most
     assert asked * MOST_RAISE // 2 < paid <= asked * MOST_RAISE
+    disk.close()
+
+
+class Counting(MemoryLedger):
+    asked = 0
+
+    async def receipt(self, transaction: bytes) -> Outcome | None:
+        self.asked += 1
+        return await super().receipt(transaction)
+
+
+async def test_what_waits_for_depth_is_not_asked_for_again_and_again() -> None:
+    disk, ledger = Disk(), Counting(make)
+    outbox = Outbox(disk.open(), ledger, KEY, 20)
+    for number in range(3):
+        outbox.plan(mint(number))
+    await outbox.drain()
+    asked = ledger.asked
+    for _ in range(10):
+        await outbox.drain()
+    assert ledger.asked == asked
+    for _ in range(20):
+        ledger.mine_empty()
+    await outbox.drain()
+    assert (outbox.status()["FINAL"], ledger.asked) == (3, asked + 3)
+    disk.close()
+
+
+async def test_what_failed_on_another_branch_does_not_refuse_what_follows_it() -> None:
+    """The first is mined; another branch has it too, but there it failed, and so the second is refused there."""
+    disk, ledger = Disk(), Failing(make, automine=False)
+    outbox = Outbox(disk.open(), ledger, KEY, 3)
+    outbox.plan(mint(0))
+    await outbox.drain()
+    first = ledger.waiting[KEY.address, 0]
+    ledger.mine()
+    await outbox.drain()
+    assert outbox.status()["MINED"] == 1
+    ledger.roll_back(1)
+    ledger.bad_mood = True
+    await ledger.send_raw(first)
+    ledger.mine()
+    ledger.bad_mood = False
+    outbox.plan(mint(1))
+    kept, ledger.specification = ledger.specification, Specification(1, ADDRESSES, admin=b"\x01" * 20)
+    await outbox.drain()
+    assert outbox.status()["REFUSED"] == 0
+    ledger.specification = kept
+    await finish(disk, ledger, 3)
+    assert await minted(ledger) == Counter([0, 1])
     disk.close()

@@ -129,7 +129,11 @@ async def test_each_entry_has_the_address_of_the_contract_that_said_it() -> None
     signed = [ADMIN.sign_digest(edge_root_digest(state.ledger_domain, edge)) for edge in edges]
     outcome = await ledger.send(calls.ConflictingRoots(edges[0], signed[0], edges[1], signed[1]), ADMIN)
     assert [(type(entry.event), entry.address) for entry in outcome.entries] == [
-        (events.Slashed, ADDRESSES["Registry"]), (events.StatusChanged, ADDRESSES["Registry"]),
-        (events.Transfer, ADDRESSES["Credit"]), (events.Transfer, ADDRESSES["Credit"]),
-        (events.Proven, ADDRESSES["Arbiter"]),
+        (events.Proven, ADDRESSES["Arbiter"]), (events.Slashed, ADDRESSES["Registry"]),
+        (events.StatusChanged, ADDRESSES["Registry"]),
+    ]  # fmt: skip
+    collected = await ledger.send(calls.Collect(b"conflictingRoots".ljust(32, b"\0"), 1, 1, 1), ADMIN)
+    assert [(type(entry.event), entry.address) for entry in collected.entries] == [
+        (events.Settled, ADDRESSES["Registry"]), (events.Transfer, ADDRESSES["Credit"]),
+        (events.Transfer, ADDRESSES["Credit"]),
     ]  # fmt: skip
