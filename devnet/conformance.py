@@ -292,8 +292,8 @@ def readable(chain: Specification, now: int, headers: Sequence[tuple[Header, int
         found.append((("Court", "withdrawable", account), chain.withdrawable.get(account, 0)))
     for key in NET_KEYS:
         found.append((("Registry", "idOfKey", key), chain.id_of_key.get(key, 0)))
-    for key, verdict in chain.verdicts.items():
-        found.append((("Arbiter", "verdict", *key), [verdict.beneficiary, verdict.amount]))
+    for case, verdict in chain.verdicts.items():
+        found.append((("Arbiter", "verdict", *case), [verdict.beneficiary, verdict.amount]))
     for id in range(1, chain.disputes + 1):
         found.append((("Court", "demandOf", id), camel(chain.demands.get(id, DemandState()))))
         found.append((("Court", "challengeOf", id), camel(chain.challenges.get(id, ChallengeState()))))
