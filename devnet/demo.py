@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import msgspec
 
-from devnet.chain import operator_key
 from devnet.fleet import Fleet, Shape, device_name
 from devnet.picture import draw_accuracy
-from ledger.client import AddressBook, EvmLedger
+from ledger.client import AddressBook
+from ledger.connect import AnyLedger
 from ledger.index import Index
+from ledger.local import LocalLedger
 from ledger.record import export_record
 from middleware.errors import ConfigurationError, Unavailable
 from middleware.types import Policy
@@ -58,16 +59,18 @@ def parse_byzantine(text: str) -> tuple[int, str]:
 
 
 async def run_demo(
-    shape: Shape, choices: Choices, out: Path, progress: Progress, faults: Callable[[Fleet], Any] | None = None
-) -> dict[str, Any]:
-    """Run it all; returns the report. `faults(fleet)` may be a coroutine function that injects failures meanwhile."""
+    shape: Shape, choices: Choices, out: Path, progress: Progress, faults: Callable[[Fleet], Any] | None = None,
+    on: str = "evm",
+) -> dict[str, Any]:  # fmt: skip
+    """Run it all on a chain ("evm") or a local log ("local"); returns the report. `faults(fleet)` may be a coroutine function
+    that injects failures meanwhile."""
     policy = policy_of(choices)
     await asyncio.to_thread(pooled_data, shape, policy)  # a deal that cannot be made is refused before anything starts
     world = out / "world"
     if world.exists():
         shutil.rmtree(world)
     world.mkdir(parents=True)
-    with Fleet(world, shape) as fleet:
+    with Fleet(world, shape, on=on) as fleet:
         await fleet.start(progress.step)
         disturb = asyncio.ensure_future(faults(fleet)) if faults is not None else None
         async with fleet.ledger() as ledger:
@@ -93,14 +96,14 @@ class Run:
     def __init__(
         self,
         fleet: Fleet,
-        ledger: EvmLedger,
+        ledger: AnyLedger,
         policy: Policy,
         progress: Progress,
         disturb: asyncio.Future[Any] | None = None,
     ) -> None:
         self.fleet, self.policy, self.progress, self.disturb = fleet, policy, progress, disturb
         self.ledger = ledger
-        self.operator = Operator(ledger, operator_key().account)
+        self.operator = Operator(ledger, fleet.operator)
         self.summaries: list[Summary] = []
         self.task = 0
         self.total = self.waited = self.cloud_cpu = 0.0
@@ -187,7 +190,8 @@ class Run:
         index = await self.operator.refresh()
         if index.head is None:
             raise Unavailable("the ledger shows nothing")
-        (out / "ledger.jsonl").write_bytes(export_record(index.entries, index.head, about_of(self.ledger.book)))
+        blocks = await self.ledger.blocks() if isinstance(self.ledger, LocalLedger) else ()
+        (out / "ledger.jsonl").write_bytes(export_record(index.entries, index.head, about_of(self.ledger.book), blocks))
         (out / "ledger.json").write_bytes(self.fleet.ledger_file.read_bytes())
         return self._figures(index)
 

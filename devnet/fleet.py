@@ -1,4 +1,4 @@
-"""A whole consortium on one machine: a chain, a cloud, edges and devices, each an operating-system process.
+"""A whole consortium on one machine: a chain or a local log, a cloud, edges and devices, each an operating-system process.
 
 The fleet does with the product's own parts what people do by hand: write configs and keys, deploy, start daemons, admit
 the nodes that were started (and no others), and wait until the ledger shows them all active.
@@ -7,6 +7,7 @@ the nodes that were started (and no others), and wait until the ledger shows the
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -16,17 +17,22 @@ import msgspec
 
 from devnet.chain import Chain, free_port, operator_key
 from devnet.processes import Processes
-from ledger.client import AddressBook, EvmLedger
+from ledger.client import AddressBook
+from ledger.connect import AnyLedger, connect
 from ledger.deploy import deploy, transfer
 from middleware.errors import ConfigurationError, Unavailable
+from middleware.trust.keys import AccountKey, KeyFile
 from middleware.types import Status
 from nodes.config import NodeConfig, Share, WorkloadSettings
 from nodes.create import create_node
+from nodes.keeper import begin
 from nodes.operator import Operator
 
 GAS_WEI = 10**19
 JOIN_SECONDS = 180.0
 STEP_SECONDS = 0.1
+START_SECONDS = 20.0  # that a local log has to answer
+LEDGERS = ("evm", "local")
 
 Tell = Callable[[str], None]
 
@@ -38,6 +44,7 @@ class Shape(msgspec.Struct, frozen=True):
     edges: int = 2
     liars: int = 0
     attack: str = "negate"
+    edge_attack: str = ""  # of the first edge: "omit" drops what it promised, "silent" takes nothing
     workload: str = "digits"
     client_key: str = "client"
     split: str = "dirichlet:0.5"
@@ -58,14 +65,18 @@ def device_name(number: int) -> str:
 
 
 class Fleet:
-    """The running world below `home`. A context: leaving it stops every process."""
+    """The running world below `home`. A context: leaving it stops every process. `on` is one of LEDGERS; the process that
+    keeps the ledger is called "chain" or "log"."""
 
-    def __init__(self, home: Path, shape: Shape, block_time: float = 0.0) -> None:
-        self.home, self.shape = home, shape
+    def __init__(self, home: Path, shape: Shape, block_time: float = 0.0, on: str = "evm") -> None:
+        if on not in LEDGERS:
+            raise ConfigurationError(f"ledger {on!r}: choose one of {', '.join(LEDGERS)}")
+        self.home, self.shape, self.on = home, shape, on
         self.processes = Processes(home / "logs")
         self.chain = Chain(home / "chain", block_time=block_time)
         self.cloud_port = free_port()
         self.edge_ports: list[int] = []
+        self.operator: AccountKey = operator_key().account
         self.book: AddressBook | None = None
 
     @property
@@ -76,10 +87,10 @@ class Fleet:
     def ledger_file(self) -> Path:
         return self.home / "ledger.json"
 
-    def ledger(self) -> EvmLedger:
+    def ledger(self) -> AnyLedger:
         if self.book is None:
             raise ConfigurationError("the fleet has not been started")
-        return EvmLedger(self.book)
+        return connect(self.book)
 
     def names(self) -> list[str]:
         edges = [f"edge-{number + 1}" for number in range(self.shape.edges)]
@@ -89,17 +100,45 @@ class Fleet:
 
     async def start(self, tell: Tell) -> None:
         """Bring everything up; returns when the ledger shows every node active."""
-        tell("starting the chain")
-        self.chain.start(self.processes)
-        tell("deploying the contracts")
-        key = operator_key().account
-        self.book = await deploy(self.chain.rpc, key)
+        self.book = await (self._chain(tell) if self.on == "evm" else self._log(tell))
         self.ledger_file.write_bytes(self.book.to_bytes())
         self._write_nodes()
         for name in self.names():
             self.run(name)
-        await transfer(self.chain.rpc, key, self.cloud_account, GAS_WEI)
+        if self.on == "evm":
+            await transfer(self.chain.rpc, self.operator, self.cloud_account, GAS_WEI)
         await self._admit(tell)
+
+    async def _chain(self, tell: Tell) -> AddressBook:
+        tell("starting the chain")
+        self.chain.start(self.processes)
+        tell("deploying the contracts")
+        self.operator = operator_key().account
+        return await deploy(self.chain.rpc, self.operator)
+
+    async def _log(self, tell: Tell) -> AddressBook:
+        """A log with an operator of its own: nobody else knows these keys."""
+        tell("starting the log")
+        self.operator = KeyFile.generate(os.urandom).account
+        book = begin(self.home / "log", self.operator, f"http://127.0.0.1:{free_port()}", int(time.time()))
+        self.ledger_file.write_bytes(book.to_bytes())
+        self._run_log()
+        deadline = time.monotonic() + START_SECONDS
+        async with connect(book) as ledger:
+            while True:
+                self.processes.require_running()
+                try:
+                    await ledger.head()
+                    return book
+                except Unavailable:
+                    if time.monotonic() > deadline:
+                        raise
+                await asyncio.sleep(STEP_SECONDS / 2)
+
+    def _run_log(self) -> None:
+        self.processes.start(
+            "log", [sys.executable, "-m", "nodes.cli.main", "ledger", "serve", "--home", str(self.home)]
+        )
 
     def _write_nodes(self) -> None:
         shape = self.shape
@@ -108,7 +147,10 @@ class Fleet:
         )
         self.edge_ports = [free_port() for _ in range(shape.edges)]
         for number, port in enumerate(self.edge_ports):
-            self._create(f"edge-{number + 1}", tier="edge", listen=f"127.0.0.1:{port}", parent=self.cloud)
+            self._create(
+                f"edge-{number + 1}", tier="edge", listen=f"127.0.0.1:{port}", parent=self.cloud,
+                attack="" if number else shape.edge_attack,
+            )  # fmt: skip
         for number in range(shape.devices):
             share = Share(number, shape.devices, shape.split, shape.seed)
             self._create(
@@ -144,12 +186,14 @@ class Fleet:
         self.processes.start(name, [sys.executable, "-m", "nodes.cli.main", "node", "run", "--config", config])
 
     def kill(self, name: str) -> None:
-        """kill -9 one process, the chain's too."""
+        """kill -9 one process, the ledger's too."""
         self.processes.all[name].kill()
 
     def restart(self, name: str) -> None:
         if name == "chain":
             self.chain.start(self.processes)
+        elif name == "log":
+            self._run_log()
         else:
             self.run(name)
 
@@ -158,7 +202,7 @@ class Fleet:
         expected = set(self.names())
         deadline = time.monotonic() + JOIN_SECONDS
         async with self.ledger() as ledger:
-            operator = Operator(ledger, operator_key().account)
+            operator = Operator(ledger, self.operator)
             while True:
                 self.processes.require_running()
                 nodes = list((await operator.roster()).nodes.values())

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 
 from ledger.artifacts import NAMES
 from ledger.calls import Admit, AnchorRound, CreateTask, Register
@@ -17,6 +18,7 @@ from ledger.memory import MemoryLedger
 from ledger.spec import COUNCIL, PUBLISHER, REGISTRAR, Specification
 from middleware.errors import PeerFault
 from middleware.ports import Ledger, Outcome
+from middleware.protocol import scoring
 from middleware.protocol import settlement as settling
 from middleware.protocol import update as updates
 from middleware.protocol.settlement import Opening, Received, Reported, Settlement
@@ -26,6 +28,7 @@ from middleware.trust.keys import AccountKey, KeyFile, sign_edge_root, sign_mess
 from middleware.types import ZERO32, EdgeLeaf, Policy, Tier
 from middleware.wire import tensors
 from middleware.wire.commitment import Context, pack_name
+from middleware.wire.manifest import Manifest
 from middleware.wire.message import EdgeBody, EdgeReport, Update, encode_edge_body, encode_metrics
 from middleware.wire.policy import encode_policy, policy_hash
 
@@ -34,6 +37,8 @@ FAR_DEADLINE = 1 << 40  # seconds: registrations of a simulation do not expire
 CHAIN_ID = 31337
 
 Learned = Callable[[int, int, Floats], Floats]  # (device number from 0, round, model) -> update
+Doubles = npt.NDArray[np.float64]
+Measure = Callable[[Policy, Floats, Doubles, int], Doubles | None]  # (policy, model, move, slice) -> v
 
 
 def in_memory(operator: AccountKey) -> tuple[MemoryLedger, Context, bytes]:
@@ -55,17 +60,21 @@ class Simulation:
 
     def __init__(
         self, ledger: Ledger, context: Context, registry: bytes, operator: AccountKey, policy: Policy, learned: Learned,
-        devices: int = 8, edges: int = 2, seed: int = 0,
+        devices: int = 8, edges: int = 2, seed: int = 0, measure: Measure | None = None,
+        samples: Callable[[int], int] = lambda device: 100,
     ) -> None:  # fmt: skip
         self.ledger, self.context, self.operator, self.policy, self.learned = ledger, context, operator, policy, learned
         self.domain = eip712.Domain(context.chain_id, context.ledger)
         self.registry = eip712.Domain(context.chain_id, registry)
+        self.measure, self.samples = measure, samples
         self.devices, self.edges = devices, edges
         self.generator = np.random.default_rng(seed)
         self.keys: dict[int, KeyFile] = {}  # by node id: 1 is the cloud, then the edges, then the devices
         self.index = Index()
         self.model: Floats = np.zeros(policy.parameters, np.float32)
         self.rewards: dict[int, int] = {}
+        self.last: Manifest | None = None
+        self.moves: scoring.Moves = ()
         self.blobs: dict[bytes, bytes] = {}
         self.prev = ZERO32
         self.task = self.round = self.sequence = 0
@@ -139,12 +148,31 @@ class Simulation:
         )  # fmt: skip
         reports = [self._edge(edge) for edge in self.edge_ids()]
         settlement = settling.settle(self.context, self.policy, opening, reports)
+        if self.policy.pay == "scores":
+            settlement = self._score(opening, settlement, reports)
         header, manifest = settling.finish(settlement, encode_metrics({}))
         self.blobs[header.manifest] = manifest
         self.blobs[header.model_out] = settlement.model_blob
         outcome = await self.ledger.send(AnchorRound(header), self.cloud)
+        self.moves = scoring.remember(self.moves, self.model, settlement.model, self.policy.grid.exponent)
         self.prev, self.model, self.rewards = eip712.header_hash(header), settlement.model, settlement.rewards
+        self.last = settlement.manifest
         return settlement, outcome
+
+    def _score(self, opening: Opening, settlement: Settlement, reports: list[Reported]) -> Settlement:
+        """Measure the round, keep what was measured, and pay by it."""
+        measured = None
+        if settlement.applied is not None and self.measure is not None:
+            place = scoring.slice_of(
+                settlement.header.inputs_root, self.task, self.round, self.policy.evaluation_slices
+            )
+            move = settlement.applied.astype(np.float64) * self.policy.grid.step
+            vector = self.measure(self.policy, self.model, move, place)
+            measured = scoring.quantise(vector, self.policy.parameters)
+            blob = scoring.encode_importance(measured)
+            self.blobs[tensors.model_hash(blob)] = blob
+        before = scoring.carried(self.policy, self.last)
+        return scoring.pay(self.policy, opening, settlement, reports, before, self.moves, measured)
 
     def _edge(self, edge: int) -> Reported:
         received = [self._device(device, edge) for device in self.device_ids(edge)]
@@ -175,9 +203,10 @@ class Simulation:
         number = device - 2 - self.edges
         learned = self.learned(number, self.round, self.model)
         readers = [self.keys[edge].network.public, self.keys[1].network.public]
+        samples = self.samples(number)
         composed = updates.compose(
-            learned, None, self.policy, (self.task, self.round, device, edge, self.sequence), 100,
-            encode_metrics({"samples": 100}), readers, self._random,
+            learned, None, self.policy, (self.task, self.round, device, edge, self.sequence), samples,
+            encode_metrics({"samples": samples}), readers, self._random,
         )  # fmt: skip
         message = Update(
             device,

@@ -32,7 +32,8 @@ CONTRACTS: Final = ("authority", "credit", "registry", "ledger", "rewards", "arb
 
 
 class AddressBook(msgspec.Struct, frozen=True):
-    """Where the contracts are: what `drystone contracts deploy` writes and every node reads."""
+    """Where the contracts are: what `drystone contracts deploy` writes and every node reads. `operator` (32, ed25519) is
+    the key that signs a local log; empty for a chain."""
 
     rpc: str  # URL
     chain_id: int
@@ -44,8 +45,14 @@ class AddressBook(msgspec.Struct, frozen=True):
     arbiter: bytes
     court: bytes
     deploy_block: int  # no event of ours is older
+    operator: bytes = b""
 
     def __post_init__(self) -> None:
+        if self.rpc.startswith("local+") != (len(self.operator) == 32) or len(self.operator) not in (0, 32):
+            raise ConfigurationError(
+                f"the address book says {self.rpc}: an address that begins with local+ comes with the operator's key of 32 "
+                "bytes, any other without"
+            )
         if not all(len(getattr(self, name)) == 20 for name in CONTRACTS):
             raise ConfigurationError("a contract's address has 20 bytes")
 
@@ -64,15 +71,29 @@ class AddressBook(msgspec.Struct, frozen=True):
         except msgspec.MsgspecError as error:
             raise ConfigurationError(f"the address book is not what `contracts deploy` writes: {error}") from error
         addresses = {name: parse_address(getattr(stored, name)) for name in CONTRACTS}
-        return cls(rpc=stored.rpc, chain_id=stored.chain_id, deploy_block=stored.deploy_block, **addresses)
+        try:
+            operator = bytes.fromhex(stored.operator)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"the address book's operator {stored.operator[:80]!r} is no key in hex"
+            ) from error
+        return cls(
+            rpc=stored.rpc, chain_id=stored.chain_id, deploy_block=stored.deploy_block, operator=operator, **addresses
+        )
 
     def to_bytes(self) -> bytes:
         addresses = {name: checksum_address(getattr(self, name)) for name in CONTRACTS}
-        stored = _StoredBook(rpc=self.rpc, chain_id=self.chain_id, deploy_block=self.deploy_block, **addresses)
+        stored = _StoredBook(
+            rpc=self.rpc,
+            chain_id=self.chain_id,
+            deploy_block=self.deploy_block,
+            operator=self.operator.hex(),
+            **addresses,
+        )
         return msgspec.json.format(msgspec.json.encode(stored), indent=2) + b"\n"
 
 
-class _StoredBook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _StoredBook(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     rpc: str
     chain_id: int
     authority: str
@@ -83,6 +104,7 @@ class _StoredBook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     arbiter: str
     court: str
     deploy_block: int
+    operator: str = ""
 
 
 class _Moved(Exception):
@@ -93,6 +115,10 @@ class EvmLedger(ports.Ledger):
     """`ports.Ledger` for the contracts in `book`. Connects when first used; `close` or `async with` ends it."""
 
     def __init__(self, book: AddressBook) -> None:
+        if book.operator:
+            raise ConfigurationError(
+                f"the address book names a local log at {book.rpc}, no chain: this needs a chain's contracts"
+            )
         self.book = book
         self.rpc = Rpc(book.rpc)
         self._addresses = [hexed(getattr(book, name)) for name in CONTRACTS]

@@ -1,7 +1,9 @@
 """The ledger's record as a file, so that it can be audited without a chain: JSON lines, one raw log each.
 
 Every line carries SHA-256(previous line's digest | the line without its digest); the first continues 32 zero bytes, and
-the last holds the head and the number of entries. A line that was altered, moved, added or cut is found and named.
+the last holds the head and the number of entries. A line that was altered, moved, added or cut is found and named. The record
+of a local log (`ledger.journal`) holds its signed blocks as well, ahead of the entries, so whoever reads it can run the
+specification on them and needs to believe no entry.
 Whoever rewrites the whole file can of course digest it anew: compare the last digest, which names the whole record,
 with somebody else's.
 """
@@ -15,12 +17,14 @@ from typing import Final, TypeAlias
 import msgspec
 
 from ledger.events import entry_from_log
+from ledger.journal import Block
 from middleware.errors import PeerFault
 from middleware.ports import Batch, Entry, Head, Position
 from middleware.types import ZERO32
 from middleware.wire.canonical import refuse_malformed
 
 FORMAT: Final = "drystone/record/1"
+OPENING: Final = b'{"line":"record"'  # how a record begins
 
 
 class Opening(msgspec.Struct, frozen=True, tag="record", tag_field="line", forbid_unknown_fields=True):
@@ -28,6 +32,13 @@ class Opening(msgspec.Struct, frozen=True, tag="record", tag_field="line", forbi
 
     format: str
     about: dict[str, str]
+    digest: str = ""
+
+
+class BlockLine(msgspec.Struct, frozen=True, tag="block", tag_field="line", forbid_unknown_fields=True):
+    """One block of a local log."""
+
+    block: Block
     digest: str = ""
 
 
@@ -58,22 +69,26 @@ class Closing(msgspec.Struct, frozen=True, tag="end", tag_field="line", forbid_u
     digest: str = ""
 
 
-Line: TypeAlias = Opening | LogLine | Closing
+Line: TypeAlias = Opening | BlockLine | LogLine | Closing
 
 _decoder: Final = msgspec.json.Decoder(Line)
 
 
 class Record(msgspec.Struct, frozen=True):
-    """What a file says. `digest` is the last line's: it names the whole record."""
+    """What a file says. `digest` is the last line's: it names the whole record. `blocks` are a local log's."""
 
     about: dict[str, str]
     batch: Batch
     digest: bytes
+    blocks: tuple[Block, ...] = ()
 
 
-def export_record(entries: Sequence[Entry], head: Head, about: Mapping[str, str]) -> bytes:
-    """The file's bytes."""
+def export_record(
+    entries: Sequence[Entry], head: Head, about: Mapping[str, str], blocks: Sequence[Block] = ()
+) -> bytes:
+    """The file's bytes. `blocks` are a local log's, from block 0 on."""
     lines: list[Line] = [Opening(FORMAT, dict(sorted(about.items())))]
+    lines += [BlockLine(block) for block in blocks if block.number <= head.number]
     lines += [_line(entry) for entry in entries]
     lines.append(Closing(head.number, head.hash.hex(), head.time, len(entries)))
     digest, written = ZERO32, []
@@ -87,6 +102,7 @@ def import_record(data: bytes) -> Record:
     """The record in a file's bytes. PeerFault("malformed") names the first line that is not as it was written."""
     digest, about = ZERO32, {}
     entries: list[Entry] = []
+    blocks: list[Block] = []
     closing: Closing | None = None
     for number, raw in enumerate(data.splitlines(keepends=True), start=1):
         if closing is not None:
@@ -97,6 +113,10 @@ def import_record(data: bytes) -> Record:
         match line:
             case Opening():
                 about = line.about
+            case BlockLine():
+                if entries:
+                    raise _fault(number, "blocks stand ahead of the entries")
+                blocks.append(line.block)
             case LogLine():
                 entries.append(_entry(number, line))
             case Closing():
@@ -105,8 +125,8 @@ def import_record(data: bytes) -> Record:
         raise _fault(len(data.splitlines()) + 1, "it is missing: the record was cut")
     if closing.count != len(entries):
         raise _fault(len(data.splitlines()), f"it counts {closing.count} entries, the record has {len(entries)}")
-    head = Head(closing.head, _unhex(len(entries) + 2, closing.head_hash), closing.head_time)
-    return Record(about, Batch(tuple(entries), head), digest)
+    head = Head(closing.head, _unhex(len(blocks) + len(entries) + 2, closing.head_hash), closing.head_time)
+    return Record(about, Batch(tuple(entries), head), digest, tuple(blocks))
 
 
 def _line(entry: Entry) -> LogLine:

@@ -133,6 +133,9 @@ class Roster(msgspec.Struct, frozen=True):
 RULES: Final = ("mean", "median", "trimmed-mean", "multi-krum")
 CODECS: Final = ("none", "topk", "int8", "topk+int8")
 ARRANGEMENTS: Final = ("flat", "two-level")
+PAYS: Final = ("participation", "scores")
+SCORED_RULES: Final = ("mean", "multi-krum")  # an update's share of what they give is its weight times its integers
+MOST_SLICES: Final = 4096
 
 
 class Grid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -221,6 +224,10 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     samples_cap: int = 4096  # declared samples count as at most this many
     reward_per_round: int = 1_000_000  # token units shared by the round's paid participants
     seed: int = 0
+    pay: str = "participation"
+    epoch_rounds: int = 0  # pay = scores: rounds from one settlement to the next; the last round settles too
+    evaluation: str = ""  # pay = scores: root over the hashes of the evaluation slices, in hex
+    evaluation_slices: int = 0  # pay = scores: how many there are; each round is measured on one
 
     def __post_init__(self) -> None:
         _require(0 < self.parameters <= LIMITS.parameters, f"parameters {self.parameters}: at most {LIMITS.parameters}")
@@ -246,6 +253,31 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "readers = auditors needs at least one auditor key, or nobody could ever check the task",
         )
         _require(all(len(k) == 64 for k in self.auditors), "an auditor is a network key of 64 hex digits")
+        _require(self.pay in PAYS, f"pay {self.pay!r}: choose one of {', '.join(PAYS)}")
+        if self.pay == "scores":
+            self._require_scores()
+        else:
+            unset = (self.epoch_rounds, self.evaluation, self.evaluation_slices) == (0, "", 0)
+            _require(unset, "epochs and evaluation slices belong to pay = scores")
+
+    def _require_scores(self) -> None:
+        _require(
+            self.rule.name in SCORED_RULES,
+            f"{self.rule.name} has no weight an update, so it cannot be scored: use --aggregator mean or multi-krum",
+        )
+        _require(
+            self.arrangement == "flat",
+            "scores need every update in one place: use --arrangement flat, or --pay participation",
+        )
+        _require(self.grid.exponent <= 0, "scores need a grid whose unit is at most 1")
+        _require(
+            0 < self.epoch_rounds <= self.rounds, f"epoch_rounds {self.epoch_rounds}: 1 to {self.rounds}, the rounds"
+        )
+        digits = len(self.evaluation) == 64 and set(self.evaluation) <= set("0123456789abcdef")
+        _require(digits, "the evaluation root has 64 hex digits")
+        _require(
+            0 < self.evaluation_slices <= MOST_SLICES, f"evaluation_slices {self.evaluation_slices}: 1 to {MOST_SLICES}"
+        )
 
 
 # -------------------------------------------------------------------------------------------------------- commitments
@@ -310,7 +342,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     weights_root: bytes  # root over the edges' weight roots, in the inputs' order
     model_out: bytes
     chunks_root: bytes  # the sum node over the round's undivided sums (trust.roots.sum_node)
-    scores_root: bytes
+    scores_root: bytes  # pay = scores: root over the round's scores; else zero
     rewards_root: bytes  # cumulative sum-Merkle root
     budget: bytes
     manifest: bytes  # SHA-256 of the round's manifest blob

@@ -17,16 +17,19 @@ import msgspec
 import numpy as np
 
 from ledger.calls import AnchorRound, Register
+from ledger.forced import due
+from ledger.index import ForcedUpdate, Index
 from ledger.outbox import Outbox
 from middleware.errors import ConfigurationError, PeerFault, Unavailable
 from middleware.learn.train import evaluate
 from middleware.learn.workload import genesis
-from middleware.protocol import inclusion, sums
+from middleware.protocol import inclusion, scoring, sums
 from middleware.protocol import settlement as settling
 from middleware.protocol import update as updates
 from middleware.protocol.machine import Parent, Phase
-from middleware.protocol.settlement import Opening, Received, Reported, Settlement
+from middleware.protocol.settlement import Forced, Opening, Received, Reported, Settlement
 from middleware.protocol.sums import NOTHING, Summed, SumTree
+from middleware.protocol.update import Floats
 from middleware.trust import chunks, eip712, roots, seal
 from middleware.trust.access import (
     Desk,
@@ -40,7 +43,7 @@ from middleware.trust.access import (
 )
 from middleware.types import ZERO32, Header, Policy, Task
 from middleware.wire import canonical, tensors
-from middleware.wire.manifest import decode_manifest
+from middleware.wire.manifest import Manifest, decode_manifest
 from middleware.wire.message import (
     EdgeReport,
     Message,
@@ -57,6 +60,8 @@ from middleware.wire.message import (
     expect,
 )
 from nodes.agent import STEP_SECONDS, Agent
+from nodes.answers import Answers
+from nodes.evaluation import evaluation_root, measure
 from nodes.gather import Gathering
 from nodes.http import Handler, Upload
 from nodes.store import Contribution
@@ -66,6 +71,7 @@ LOG = logging.getLogger("drystone")
 GRACE_SECONDS = 2.0  # that an edge has, beyond its devices' deadline, to report
 GRACE_SHARE = 0.25  # or this share of the round, whichever is longer
 ROSTER_LAG_BLOCKS = 8  # that an edge's view may be behind ours when the chain goes away, and the round still runs
+DIRECT = 0  # in the place of the child that brought an update: its device did, through the ledger
 REGISTRATIONS = 65_536  # that this cloud pays for in its lifetime
 
 
@@ -98,17 +104,23 @@ class Cloud:
         self.gathering = Gathering(agent, self._close)
         self.task: Task | None = None
         self.model = np.zeros(0, np.float32)
+        self.moves: scoring.Moves = ()
+        self.carried = scoring.Carried(0, {})
         self.opening: Opening | None = None
         self.opened_at = 0.0
         self.received: dict[int, Received] = {}  # by device
         self.sums: dict[int, SumTree] = {}  # by edge, when the rule is the mean
         self.places: dict[int, dict[int, int]] = {}  # by edge: the place at which each device's update was added
         self.reports: dict[int, Reported] = {}  # by edge, in the order of receipts
+        self.delivered: dict[int, Contribution] = {}  # by device: forced updates whose body is here
+        self.deadline = 0.0  # of the open round, on the loop's clock
+        self.taking = True  # forced updates: until the round is being settled
         self.waiting = "waiting for a task"
         self.registered = 0
         self.ledger_seconds = 0.0
         self.round_over = asyncio.Event()
         self.pump = asyncio.Event()
+        self.answers = Answers(agent, outbox.plan)
         self.register: Callable[[Register], object] | None = outbox.plan
         self.handlers: dict[int, Handler] = {
             Poll.code: self._on_poll,
@@ -118,7 +130,7 @@ class Cloud:
         }
 
     def background(self) -> list[Coroutine[None, None, None]]:
-        return [self._anchor()]
+        return [self._anchor(), self.answers.run()]
 
     # ----------------------------------------------------------------------------------------------------------- rounds
 
@@ -164,7 +176,13 @@ class Cloud:
         else:
             blob = agent.blobs.get(header.model_out) or b""
             self.model = tensors.decode_model(blob, task.policy.parameters)
-        await loop.run_in_executor(agent.pool, self.workloads.load, task.policy)
+        workload = await loop.run_in_executor(agent.pool, self.workloads.load, task.policy)
+        if task.policy.pay == "scores":
+            root = await loop.run_in_executor(agent.pool, evaluation_root, workload, task.policy.evaluation_slices)
+            if root.hex() != task.policy.evaluation:
+                raise ConfigurationError("its evaluation slices are not the ones that its policy names")
+            settled = [canonical.decode(row[1], Header) for row in agent.store.settled(task.id)]
+            self.moves = await loop.run_in_executor(agent.pool, self._known_moves, task, settled)
         while head < task.policy.rounds and self.agent.index.tasks[task.id].open:
             if not await self._ready(task):
                 continue
@@ -211,28 +229,42 @@ class Cloud:
             )  # fmt: skip
             agent.store.put_offer(task.id, number, "open", offer.stored(), time.time())
         roster = agent.roster_at(offer.message.roster_block)
-        rewards = self._rewards(last)
+        manifest = self._manifest(last)
+        self.carried = scoring.carried(policy, manifest)
         self.opening = Opening(
             task=task.id, round=number, prev=prev, policy_hash=task.policy_hash, model_in=offer.message.model_in,
             model=self.model, roster_root=roots.roster_root(roster), roster_block=offer.message.roster_block,
-            rewards=rewards,
+            rewards=dict(manifest.rewards) if manifest is not None else {},
         )  # fmt: skip
-        self.received, self.sums, self.places, self.reports = {}, {}, {}, {}
+        self.received, self.sums, self.places, self.reports, self.delivered = {}, {}, {}, {}, {}
+        self.taking = True
         self.round_over = asyncio.Event()
         self.opened_at = time.time()
         received = await self._restore(task, number)
         grace = max(GRACE_SECONDS, GRACE_SHARE * policy.round_seconds)
         edges = [edge for edge in roster.children(agent.id) if roster.children(edge.id)]
         self.waiting = ""
+        self.deadline = asyncio.get_running_loop().time() + policy.round_seconds + grace
         self.gathering.open(offer, roster, edges, policy.round_seconds + grace, received)
 
-    def _rewards(self, last: Header | None) -> dict[int, int]:
+    def _manifest(self, last: Header | None) -> Manifest | None:
         if last is None:
-            return {}
+            return None
         blob = self.agent.blobs.get(last.manifest)
         if blob is None:
             raise ConfigurationError(f"the manifest of round {last.round} is gone from {self.agent.blobs.folder}")
-        return dict(decode_manifest(blob).rewards)
+        return decode_manifest(blob)
+
+    def _known_moves(self, task: Task, settled: list[Header]) -> scoring.Moves:
+        """The last moves of the model, from the models that earlier rounds left."""
+        exponent = task.policy.grid.exponent
+        return scoring.known_moves(reversed(settled), lambda digest: self._model(task, digest), exponent)
+
+    def _model(self, task: Task, digest: bytes) -> Floats:
+        blob = self.agent.blobs.get(digest)
+        if blob is None:
+            raise ConfigurationError(f"model {digest.hex()[:16]} is gone from {self.agent.blobs.folder}")
+        return tensors.decode_model(blob, task.policy.parameters)
 
     async def _restore(self, task: Task, number: int) -> dict[int, bytes]:
         """After a restart: open again what was accepted, in the order of the receipts."""
@@ -242,7 +274,9 @@ class Cloud:
             body = agent.blobs.get(item.body)
             if body is None:
                 raise ConfigurationError(f"a body of round {number} is gone from {agent.blobs.folder}")
-            if item.node == item.child:
+            if item.child == DIRECT:
+                self.delivered[item.node] = item
+            elif item.node == item.child:
                 report = decode_stored(item.frame, EdgeReport)
                 self.reports[item.child] = await self._read_report(task.policy, report, body)
                 received[item.child] = fingerprint(report)
@@ -280,6 +314,8 @@ class Cloud:
         """An update that an edge promised a place for and passes on."""
         agent, gathering = self.agent, self.gathering
         signed = expect(received, Update)
+        if upload.direct:
+            return await self._on_forced(signed, upload)
         leaf = signed.message.leaf
         mine = gathering.desk(leaf.task)
         edge = require_active(mine.roster, leaf.edge)
@@ -332,9 +368,90 @@ class Cloud:
         if policy.rule.name == "mean":
             tree = self.sums.setdefault(item.child, SumTree(policy.parameters))
             await agent.work(policy.parameters * 2, tree.add, place, integers, message.leaf.weight)
-            integers = None
+            integers = integers if policy.pay == "scores" else None  # scores need them again when the round closes
         shown = key if policy.readers == "public" else b""
         self.received[item.node] = Received(item.frame, message.leaf, shown, refused, integers)
+
+    async def _on_forced(self, signed: Signed[Update], upload: Upload) -> bytes:
+        """An update that its device put before the ledger because its edge did not answer: anybody may bring it. What it
+        is worth the ledger has said, so there is no receipt."""
+        agent, leaf = self.agent, signed.message.leaf
+        mine = self.gathering.desk(leaf.task)
+        known = agent.store.contribution(leaf.task, leaf.round, DIRECT, leaf.node)
+        if known is not None and known.frame == signed.stored():
+            return b""
+        edge = require_active(mine.roster, leaf.edge)
+        if edge.parent != agent.id:
+            raise PeerFault("wrong-parent", f"edge {leaf.edge} does not belong below this cloud")
+        task, round = (self.opening.task, self.opening.round) if self.opening is not None else (0, 0)
+        judge_update(Desk(leaf.edge, agent.domain, mine.roster, task, round, mine.samples_cap, mine.body_bytes), signed)
+        if signed.message.seen != self.gathering.offered.seen:
+            raise PeerFault("mismatch", f"node {leaf.node} vouches for another past of the ledger than the offer")
+        self.gathering.pace(leaf.node)
+        leaf_hash = roots.leaf_hash(agent.context, leaf)
+        await agent.view.refresh()
+        number = next((one.k for one in self._came(agent.index) if one.leaf_hash == leaf_hash), 0)
+        if not number:
+            raise PeerFault("overloaded", f"the ledger shows no forced update of node {leaf.node} for this round yet")
+        body = await upload.read(leaf.ciphertext)
+        async with self.gathering.admission:
+            if not self.taking or self.opening is None or self.opening.round != leaf.round:
+                raise PeerFault("wrong-round", f"round {leaf.round} is being settled")
+            await agent.work(len(body), agent.blobs.put, body, leaf.ciphertext)
+            item = Contribution(
+                leaf.task, leaf.round, DIRECT, leaf.node, number - 1, signed.stored(), leaf.ciphertext, b""
+            )
+            if leaf.node not in self.delivered:
+                agent.store.add_contribution(item)
+                self.delivered[leaf.node] = item
+        return b""
+
+    def _came(self, index: Index) -> list[ForcedUpdate]:
+        """The open task's forced updates as this view of the ledger has them."""
+        return index.forced.get(self.task.id if self.task is not None else 0, [])
+
+    async def _forced(self, task: Task, opening: Opening) -> Forced:
+        """What the round must acknowledge, and what of it was delivered; see `ledger.forced`. Only what is final is named:
+        a header whose chain value a reorganisation took back could never be anchored. It waits for bodies until the
+        round's deadline."""
+        loop, index = asyncio.get_running_loop(), self.agent.index
+        while True:
+            forced = self._came(self.agent.view.final)
+            here = [one for one in forced if one.leaf.round == opening.round]
+            late = loop.time() >= self.deadline
+            read = len(forced) >= due(self._came(index), opening.roster_block)
+            if not index.tasks[task.id].open or (
+                read and (late or all(one.leaf.node in self.delivered for one in here))
+            ):
+                break
+            await asyncio.sleep(STEP_SECONDS)
+        async with self.gathering.admission:
+            self.taking = False
+        taken = {row.leaf.node for report in self.reports.values() for row in report.updates}
+        rows = []
+        for one in here:
+            item = self.delivered.get(one.leaf.node)
+            if item is None:
+                LOG.warning("forced update %d, of node %d, was not delivered", one.k, one.leaf.node)
+            else:
+                rows.append(await self._read_forced(task.policy, item, one.leaf.node in taken))
+        return Forced(forced[-1].chain if forced else ZERO32, tuple(rows))
+
+    async def _read_forced(self, policy: Policy, item: Contribution, duplicate: bool) -> Received:
+        """One delivered forced update; marked where an edge took the device in after all, or its content does not hold."""
+        agent, message = self.agent, decode_stored(item.frame, Update).message
+        key, refused, integers = b"", "duplicate" if duplicate else "", None
+        try:
+            key = updates.content_key(message.wrapped, agent.network)
+            if not duplicate:
+                body = agent.blobs.get(item.body) or b""
+                opened = await agent.work(len(body), updates.judge, message, body, key, policy)
+                await agent.work(opened.integers.nbytes, updates.audit, message, opened, policy)
+                integers = opened.integers
+        except PeerFault as fault:
+            refused = refused or fault.code
+            LOG.warning("forced update of node %d marked: %s", item.node, fault)
+        return Received(item.frame, message.leaf, key if policy.readers == "public" else b"", refused, integers)
 
     async def _on_report(self, received: Signed[Message], upload: Upload) -> bytes:
         """An edge's root over what it promised; answered with the cloud's own promise."""
@@ -472,10 +589,13 @@ class Cloud:
         closed = time.time()
         async with self.gathering.admission:
             reports = list(self.reports.values())
+        forced = await self._forced(task, opening)
         size = task.policy.parameters * 4
         began = time.perf_counter()
-        result = await agent.work(size, settling.settle, agent.context, task.policy, opening, reports)
+        result = await agent.work(size, settling.settle, agent.context, task.policy, opening, reports, forced)
         aggregation = time.perf_counter() - began
+        if task.policy.pay == "scores":
+            result = await self._score(task.policy, opening, result, reports, forced)
         metrics = await self._evaluate(task.policy, result)
         evaluation = time.perf_counter() - began - aggregation
         header, manifest = settling.finish(result, encode_metrics(metrics))
@@ -487,11 +607,39 @@ class Cloud:
                 task.id, opening.round, canonical.encode(header), header.manifest, msgspec.json.encode(summary)
             )
             self.outbox.plan(AnchorRound(header))
+        if task.policy.pay == "scores":
+            self.moves = scoring.remember(self.moves, self.model, result.model, task.policy.grid.exponent)
         self.model = result.model
         self.gathering.settled(task.id, opening.round)
         LOG.info("round %d settled: accuracy %.4f%s", opening.round, summary.accuracy, ", void" if result.void else "")
         self.round_over.set()
         self.pump.set()
+
+    async def _score(
+        self, policy: Policy, opening: Opening, result: Settlement, reports: list[Reported], forced: Forced
+    ) -> Settlement:
+        """Measure the round on the slice that its inputs choose, keep what was measured, and pay by it."""
+        agent, loop = self.agent, asyncio.get_running_loop()
+        measured = None
+        if result.applied is not None:
+            place = scoring.slice_of(result.header.inputs_root, opening.task, opening.round, policy.evaluation_slices)
+            move = result.applied.astype(np.float64) * policy.grid.step
+            vector = await loop.run_in_executor(
+                agent.pool,
+                measure,
+                self.workloads.load(policy),
+                policy,
+                opening.model,
+                move,
+                place,
+                agent.config.device,
+            )
+            measured = scoring.quantise(vector, policy.parameters)
+            agent.blobs.put(scoring.encode_importance(measured))
+        size = policy.parameters * 2 * len(self.received)
+        return await agent.work(
+            size, scoring.pay, policy, opening, result, reports, self.carried, self.moves, measured, forced
+        )
 
     async def _evaluate(self, policy: Policy, result: Settlement) -> Metrics:
         loop, agent = asyncio.get_running_loop(), self.agent
@@ -554,6 +702,7 @@ class Cloud:
             "round": state.round,
             "phase": state.phase.value,
             "outbox": self.outbox.status(),
+            "demands": list(self.answers.waiting.values()),
             "ledger_seconds": self.agent.view.cpu_seconds,
             "rounds": {
                 str(number): [msgspec.json.decode(row[3]) for row in self.agent.store.settled(number)]

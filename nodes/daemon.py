@@ -19,7 +19,8 @@ import aiohttp
 import uvloop
 from aiohttp import web
 
-from ledger.client import AddressBook, EvmLedger
+from ledger.client import AddressBook
+from ledger.connect import connect
 from ledger.outbox import Outbox
 from middleware.errors import ConfigurationError, DrystoneError
 from middleware.trust.keys import KeyFile
@@ -35,6 +36,7 @@ from nodes.workloads import Workloads
 
 LOG = logging.getLogger("drystone")
 EXIT_FAULT = 1
+HEAD_FILE = "ledger.head"  # in the state folder: the newest block of a local log that this node saw
 
 
 class Node:
@@ -69,7 +71,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         stack.callback(store.close)
         keys = read_keys(settings.path(config.keys))
         book = AddressBook.from_bytes(_read(settings.path(config.ledger), "contracts deploy"))
-        ledger = await stack.enter_async_context(EvmLedger(book))
+        ledger = await stack.enter_async_context(connect(book, settings.path(config.state) / HEAD_FILE))
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=300)
         session = await stack.enter_async_context(
             aiohttp.ClientSession(connector=connector, read_bufsize=READ_BUFFER_BYTES, auto_decompress=False)

@@ -36,6 +36,7 @@ from nodes.workloads import Workloads
 
 LOG = logging.getLogger("drystone")
 OWN_FAULT_SECONDS = 5.0  # between two tries at something that only the owner can mend
+SILENT_ROUNDS = 2  # in a row without an answer from the edge, until this node names the remedy
 ANCHOR_SECONDS = 10.0  # that the last header of an ended task may take to show on the ledger
 
 
@@ -48,6 +49,8 @@ class Device:
         self.state = Member()
         self.offer: Signed[Offer] | None = None
         self.proven = self.omitted = 0
+        self.silent = 0  # rounds in a row that ended without an answer from the edge
+        self.remedies: list[str] = []  # what the owner may do about broken promises, as a command line
         self.register: Callable[[Register], object] | None = None
         self.handlers: dict[int, Handler] = {}
 
@@ -87,6 +90,8 @@ class Device:
         if message.state != "open":
             await self._prove(message.task)
             agent.state = f"task {message.task} is {message.state}, {self.proven} receipts proven, {self.omitted} not"
+            if self.remedies:
+                agent.state += f": {self.remedies[0]}"
             return
         self.workloads.require(task.policy)
         self.offer = offer
@@ -199,6 +204,9 @@ class Device:
                 f"the body of this node's update of round {round} is gone from {agent.blobs.folder}"
             )
         agent.state = f"delivering round {round} of task {task}"
+        if self.silent >= SILENT_ROUNDS:
+            agent.state += f"; no answer for {self.silent} rounds: {self.remedy('force', task, round)}"
+            LOG.warning("%s", agent.state)
         tried = b""
         while True:
             try:
@@ -206,8 +214,16 @@ class Device:
             except Unavailable as error:
                 tried = digest
                 LOG.debug("update of round %d not taken yet: %s", round, error)
+                if _has_round(agent.view, task, round, agent.index):
+                    self.silent += 1
+                    LOG.warning("round %d of task %d went by without an answer to its update", round, task)
+                    with store.transaction():
+                        store.take_back_residual(task)
+                        store.answer_outgoing(task, round, None, "wrong-round")
+                    return
                 await asyncio.sleep(STEP_SECONDS)
             except PeerFault as fault:
+                self.silent = 0
                 LOG.warning("update of round %d refused: %s", round, fault)
                 with store.transaction():
                     store.take_back_residual(task)
@@ -219,6 +235,7 @@ class Device:
                 desk = Desk(agent.id, agent.domain, agent.index.roster(), task, round)
                 judge_receipt(desk, receipt, roots.leaf_hash(agent.context, leaf))
                 store.answer_outgoing(task, round, reply, "receipt")
+                self.silent = 0
                 agent.state = f"has a receipt for round {round} of task {task}"
                 return
 
@@ -227,6 +244,7 @@ class Device:
     async def _prove(self, task: int) -> None:
         """When a task has ended: every receipt must lead to a header on the ledger, or the parent broke its promise."""
         agent, store = self.agent, self.agent.store
+        self.omitted, self.remedies = 0, []
         for round, frame, reply in store.receipts(task):
             leaf, receipt = (
                 decode_stored(frame, Update).message.leaf,
@@ -240,24 +258,26 @@ class Device:
                 proof = canonical.decode(await agent.parent.proof(task, round, agent.id), inclusion.Inclusion)
                 inclusion.verify(agent.context, header, proof)
             except (Unavailable, PeerFault) as error:
-                self.omitted += 1
-                LOG.error(
-                    "the update of round %d is not in the anchored record, the receipt proves it was promised: %s",
-                    round,
-                    error,
-                )
+                self._left_out(task, round, str(error))
                 continue
             if (proof.leaf, proof.index) != (leaf, receipt.index):
-                self.omitted += 1
-                LOG.error(
-                    "round %d of task %d does not hold this node's update at place %d, as its receipt promises",
-                    round,
-                    task,
-                    receipt.index,
-                )
+                self._left_out(task, round, f"it is not at place {receipt.index}")
                 continue
             self.proven += 1
             store.put_proof(task, round, canonical.encode(proof))
+
+    def _left_out(self, task: int, round: int, why: str) -> None:
+        """A promise that was broken: what the owner may do about it. This node spends nobody's gas by itself."""
+        self.omitted += 1
+        self.remedies.append(self.remedy("omission", task, round))
+        LOG.error(
+            "the update of round %d is not in the anchored record as its receipt promises (%s): %s",
+            round, why, self.remedies[-1],
+        )  # fmt: skip
+
+    def remedy(self, verb: str, task: int, round: int) -> str:
+        """The command line of a dispute, from this node's own store."""
+        return f"drystone dispute {verb} {self.agent.config.name} --task {task} --round {round}"
 
     # ---------------------------------------------------------------------------------------------------------- status
 
@@ -271,6 +291,8 @@ class Device:
             "phase": self.state.phase.value,
             "proven": self.proven,
             "omitted": self.omitted,
+            "silent": self.silent,
+            "remedies": self.remedies,
         }
 
     async def proof(self, task: int, round: int, node: int) -> bytes | None:

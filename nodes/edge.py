@@ -17,8 +17,17 @@ from middleware.errors import ConfigurationError, PeerFault, Unavailable
 from middleware.protocol import update as updates
 from middleware.protocol.machine import Phase
 from middleware.protocol.sums import NOTHING, Summed, SumTree
+from middleware.protocol.update import body_limit
 from middleware.trust import roots, seal
-from middleware.trust.access import Desk, fingerprint, is_repeat, judge_offer, judge_receipt, judge_update
+from middleware.trust.access import (
+    Desk,
+    fingerprint,
+    is_repeat,
+    judge_offer,
+    judge_receipt,
+    judge_update,
+    require_active,
+)
 from middleware.trust.keys import sign_edge_root
 from middleware.types import ZERO32, EdgeLeaf, Leaf, Policy
 from middleware.wire import tensors
@@ -38,6 +47,7 @@ from middleware.wire.message import (
     expect,
 )
 from nodes.agent import STEP_SECONDS, Agent, random_bytes
+from nodes.answers import Answers
 from nodes.gather import Gathering
 from nodes.http import Handler, Upload
 from nodes.link import Buffer
@@ -54,7 +64,9 @@ class Edge:
         self.agent = agent
         self.gathering = Gathering(agent, self._close)
         self.sums = SumTree(0)
+        self.dropped: set[tuple[int, int]] = set()  # rounds in which a lying edge of a devnet has left one out
         self.forwards: dict[int, asyncio.Task[None]] = {}
+        self.answers = Answers(agent)
         self.register: Callable[[Register], object] | None = None
         self.handlers: dict[int, Handler] = {
             Poll.code: self._on_poll,
@@ -63,7 +75,7 @@ class Edge:
         }
 
     def background(self) -> list[Coroutine[None, None, None]]:
-        return []
+        return [self.answers.run()]
 
     # ------------------------------------------------------------------------------------------------------- following
 
@@ -150,6 +162,10 @@ class Edge:
         agent, gathering = self.agent, self.gathering
         signed = expect(received, Update)
         leaf = signed.message.leaf
+        if upload.direct:
+            return await self._pass_on(signed, upload)
+        if agent.config.attack == "silent":
+            raise PeerFault("overloaded", "this edge takes nothing (devnet)")
         desk = gathering.desk(leaf.task)
         if is_repeat(desk, signed):
             return self._receipt_of(leaf)
@@ -166,8 +182,12 @@ class Edge:
                 if is_repeat(gathering.desk(leaf.task), signed):
                     return self._receipt_of(leaf)
                 raise PeerFault("duplicate", f"node {leaf.node} has an update in round {leaf.round}")
-            await agent.work(len(body), agent.blobs.put, body, leaf.ciphertext)
             place = len(gathering.received)
+            if agent.config.attack == "omit" and (leaf.task, leaf.round) not in self.dropped:
+                self.dropped.add((leaf.task, leaf.round))
+                gathering.arrived(leaf.task, leaf.round, leaf.node)
+                return agent.receipt(leaf.task, leaf.round, place, roots.leaf_hash(agent.context, leaf)).stored()
+            await agent.work(len(body), agent.blobs.put, body, leaf.ciphertext)
             refused = await self._add(policy, signed.message, opened, place)
             reply = agent.receipt(leaf.task, leaf.round, place, roots.leaf_hash(agent.context, leaf)).stored()
             item = Contribution(
@@ -180,6 +200,17 @@ class Edge:
             self._forward(item, body)
         gathering.arrived(leaf.task, leaf.round, leaf.node)
         return reply
+
+    async def _pass_on(self, signed: Signed[Update], upload: Upload) -> bytes:
+        """An update that some device forced through the ledger: any edge hands it to the cloud, which judges it."""
+        agent, leaf = self.agent, signed.message.leaf
+        sender = require_active(agent.index.roster(), signed.message.sender)
+        agent.require_signed(signed, sender)
+        if signed.message.body_bytes > body_limit(agent.task(leaf.task).policy):
+            raise PeerFault("too-large", f"a body of {signed.message.body_bytes} bytes: more than the policy can need")
+        self.gathering.pace(sender.id)
+        body = await upload.read(leaf.ciphertext)
+        return await agent.parent.post(signed.stored(), body, leaf.ciphertext, direct=True)
 
     def _receipt_of(self, leaf: Leaf) -> bytes:
         """The same update again gets the receipt that it got."""
@@ -334,7 +365,8 @@ class Edge:
 
     def report(self) -> dict[str, object]:
         state = self.gathering.state
-        return {"task": state.task, "round": state.round, "phase": state.phase.value}
+        demands = list(self.answers.waiting.values())
+        return {"task": state.task, "round": state.round, "phase": state.phase.value, "demands": demands}
 
     async def proof(self, task: int, round: int, node: int) -> bytes | None:
         """The cloud's proof, passed on: a device never talks to the cloud."""

@@ -53,9 +53,12 @@ class Meters:
 class Upload:
     """The body behind a header that has been judged: read once, into one buffer, hashed as it arrives."""
 
-    def __init__(self, routes: Routes, request: web.Request, length: int, offset: int, place: int) -> None:
+    def __init__(
+        self, routes: Routes, request: web.Request, length: int, offset: int, place: int, direct: bool = False
+    ) -> None:
         self.routes, self.request, self.length, self.offset = routes, request, length, offset
         self.place = place  # that the sender says the update was promised: unsigned, so a hint and no more
+        self.direct = direct  # the update was forced through the ledger, past its edge
         self.partial = routes.partial
 
     @contextmanager
@@ -211,6 +214,7 @@ class Routes:
         if not self.node.ready:
             raise PeerFault("overloaded", "this node is still joining the ledger")
         offset, place = _number(request.query.get("offset", "0")), _number(request.query.get("place", "0"))
+        direct = _number(request.query.get("direct", "0")) > 0
         try:
             async with asyncio.timeout(HEADER_SECONDS):
                 head = frame.parse_head(await _exactly(request, frame.HEAD_BYTES), limits)
@@ -220,7 +224,7 @@ class Routes:
         handler = self.node.handlers.get(head.code)
         if handler is None:
             raise PeerFault("wrong-tier", f"this node takes no {type(signed.message).__name__}")
-        upload = Upload(self, request, head.body_bytes, offset, place)
+        upload = Upload(self, request, head.body_bytes, offset, place, direct)
         with meters.seconds.time():
             answer = await handler(signed, upload)
         meters.accepted.labels(type(signed.message).__name__).inc()

@@ -38,11 +38,14 @@ class Link:
         self.session = session
         self.limits = limits
 
-    async def post(self, frame: bytes, body: Buffer = b"", digest: bytes = b"", place: int = 0) -> bytes:
+    async def post(
+        self, frame: bytes, body: Buffer = b"", digest: bytes = b"", place: int = 0, direct: bool = False
+    ) -> bytes:
         """Deliver one message; returns the answer's bytes (empty for 204).
 
         With the body's `digest` a large body goes on where an earlier try broke off: give it on every try but the first.
-        `place` tells the parent which place an update was promised, so that it can add it up at once.
+        `place` tells the parent which place an update was promised, so that it can add it up at once; `direct` marks one that
+        was forced through the ledger, past its edge.
         """
         offset = 0
         if digest and len(body) > RESUMABLE_BYTES:
@@ -57,7 +60,9 @@ class Link:
         length = str(len(frame) + len(body) - offset)
         data: bytes | AsyncIterator[bytes | memoryview] = content() if len(body) > RESUMABLE_BYTES else frame + body
         headers = {"Content-Type": FRAME_TYPE, "Content-Length": length}
-        return await self._request("POST", f"/v1/message?offset={offset}&place={place}", data=data, headers=headers)
+        return await self._request(
+            "POST", f"/v1/message?offset={offset}&place={place}&direct={int(direct)}", data=data, headers=headers
+        )
 
     async def poll(self, frame: bytes) -> Signed[Offer] | None:
         """The parent's next offer, or None after its long poll ran out."""

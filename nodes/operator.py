@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from ledger.calls import Admit, Approve, Claim, CloseTask, CreateTask, Fund, Reinstate, Revoke, Suspend
-from ledger.client import EvmLedger
+from ledger.connect import AnyLedger
 from ledger.index import Anchored, Index
 from middleware.errors import ConfigurationError, LedgerRefused
 from middleware.trust import merkle
@@ -19,6 +19,7 @@ from middleware.trust.keys import AccountKey
 from middleware.types import CodecSpec, Grid, Node, Policy, Roster, Rule, Status, Training
 from middleware.wire import tensors
 from middleware.wire.manifest import decode_manifest
+from nodes.evaluation import evaluation_root
 
 VERBS: dict[str, Callable[[int], Admit | Suspend | Reinstate | Revoke]] = {
     "admit": Admit,
@@ -53,6 +54,9 @@ class Choices(msgspec.Struct, frozen=True):
     reward_per_round: int = 1_000_000
     samples_cap: int = 4096
     seed: int = 0
+    pay: str = "participation"
+    epoch: int = 10
+    slices: int = 4
 
 
 def policy_of(choices: Choices) -> Policy:
@@ -71,6 +75,7 @@ def policy_of(choices: Choices) -> Policy:
     )
     if choices.readers not in ("public", "auditors"):
         raise ConfigurationError(f"readers {choices.readers!r}: choose public or auditors")
+    scored = choices.pay == "scores"
     return Policy(
         workload=workload_id(choices.workload),
         model=model,
@@ -88,13 +93,24 @@ def policy_of(choices: Choices) -> Policy:
         samples_cap=choices.samples_cap,
         reward_per_round=choices.reward_per_round,
         seed=choices.seed,
+        pay=choices.pay,
+        epoch_rounds=min(choices.epoch, choices.rounds) if scored else 0,
+        evaluation=_evaluation(choices, model) if scored else "",
+        evaluation_slices=choices.slices if scored else 0,
     )
+
+
+def _evaluation(choices: Choices, model: str) -> str:
+    """The root over the slices of the workload's test part, in hex."""
+    from middleware.learn.workload import load_workload
+
+    return evaluation_root(load_workload(choices.workload, model, client_key=choices.client_key), choices.slices).hex()
 
 
 class Operator:
     """A key, and the ledger it acts on."""
 
-    def __init__(self, ledger: EvmLedger, key: AccountKey) -> None:
+    def __init__(self, ledger: AnyLedger, key: AccountKey) -> None:
         self.ledger, self.key = ledger, key
         self.index = Index()
 

@@ -23,6 +23,7 @@ from middleware.errors import ConfigurationError, PeerFault
 from middleware.trust.keys import NetworkKey
 from middleware.types import LIMITS, Roster
 from nodes.config import Settings, read_config
+from nodes.evaluation import Evaluation
 
 REQUEST_SECONDS = 10.0
 _INTEGRITY_LINES = 3  # of SQLite's complaints that are shown
@@ -247,11 +248,27 @@ def verify_home(
     reader: NetworkKey | None = None,
     task: int = 0,
     progress: Progress | None = None,
+    tables: Sequence[str] = (),
 ) -> Report:
-    """The audit of the record, with blobs from `places` (none: every node below `home`) and those nodes' databases."""
+    """The audit of the record, with blobs from `places` (none: every node below `home`) and those nodes' databases.
+
+    Scores are measured again on the digits, on `tables` (such as table:FILE), and on the tables that these nodes name.
+    """
     folders: Sequence[str | Path] = places or blob_folders(nodes_below(home))
     memories = read_memories(home, evidence.index.roster())
-    return verify(evidence, Copies(folders), scope, reader, task, memories, progress)
+    evaluation = Evaluation([*tables, *tables_below(home)])
+    return verify(evidence, Copies(folders), scope, reader, task, memories, progress, evaluation)
+
+
+def tables_below(home: Path) -> list[str]:
+    """The tables that the nodes below `home` train on, as table:FILE, where the file is at hand."""
+    found = []
+    for settings in nodes_below(home):
+        for entry in settings.config.workloads:
+            file = settings.path(entry.name.partition(":")[2])
+            if entry.name.startswith("table:") and file.is_file():
+                found.append(f"table:{file}")
+    return sorted(set(found))
 
 
 def verify_exported(record: Path, home: Path) -> dict[str, int]:

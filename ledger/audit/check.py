@@ -17,9 +17,11 @@ from ledger.audit.history import Anchor, Walk
 from ledger.audit.memory import Facts, Memory, judge_memory
 from ledger.audit.replay import After, judge_round, read_model
 from ledger.audit.report import Bench, Finding, Report, summarise
-from ledger.audit.scene import Before, Blobs, Scene, fetch
+from ledger.audit.scene import Before, Blobs, Evaluation, Scene, fetch
+from ledger.index import ForcedUpdate
 from middleware.errors import ConfigurationError, PeerFault
 from middleware.ports import Position
+from middleware.protocol import scoring
 from middleware.protocol.settlement import Settlement
 from middleware.trust.access import unproven_members
 from middleware.trust.keys import NetworkKey
@@ -56,14 +58,15 @@ def verify(
     task: int = 0,
     memories: Iterable[Memory] = (),
     progress: Progress | None = None,
+    evaluation: Evaluation | None = None,
 ) -> Report:
     """The audit of one task (0: of all), and of the nodes' databases that are given."""
-    examined = examine(record, blobs, scope, reader, task, progress)
+    examined = examine(record, blobs, scope, reader, task, progress, evaluation)
     facts = _facts(record, examined)
     bench = Bench()
     for memory in memories:
         judge_memory(facts, memory, bench)
-    return summarise(examined.findings + bench.findings, scope, _left_out(examined, scope))
+    return summarise(examined.findings + bench.findings, scope, _left_out(examined, scope, evaluation))
 
 
 def examine(
@@ -73,6 +76,7 @@ def examine(
     reader: NetworkKey | None = None,
     task: int = 0,
     progress: Progress | None = None,
+    evaluation: Evaluation | None = None,
 ) -> Examined:
     """Every check of the record but those of the nodes' databases, in order."""
     if scope not in SCOPES:
@@ -95,7 +99,8 @@ def examine(
             continue
         before: Before | None = None
         for anchor in walk.chains[number].anchors:
-            scene = _scene(record, known, anchor, blobs, scope, reader)
+            forced = tuple(record.index.forced.get(number, ()))
+            scene = _scene(record, known, anchor, blobs, scope, reader, evaluation, forced)
             at = walk.at(number, anchor.header.round)
             after = _judge(record, scene, at, before)
             before, done = after.before, done + 1
@@ -124,12 +129,16 @@ def _learn_lists(record: Evidence, blobs: Blobs, bench: Bench) -> None:
         bench.valid("registration", subject)  # whoever did not agree to be in it is in no roster, and may not take part
 
 
-def _scene(record: Evidence, task: Task, anchor: Anchor, blobs: Blobs, scope: str, reader: NetworkKey | None) -> Scene:
+def _scene(
+    record: Evidence, task: Task, anchor: Anchor, blobs: Blobs, scope: str, reader: NetworkKey | None,
+    evaluation: Evaluation | None,
+    forced: tuple[ForcedUpdate, ...],
+) -> Scene:  # fmt: skip
     position = anchor.entry.position
     return Scene(
         domain=record.ledger_domain, task=task, header=anchor.header, block=position.block,
         transaction=position.transaction, blobs=blobs, roster=record.index.roster(position.block), scope=scope,
-        reader=reader, holds=record.index.holds,
+        reader=reader, holds=record.index.holds, evaluation=evaluation, forced=forced,
     )  # fmt: skip
 
 
@@ -137,7 +146,9 @@ def _judge(record: Evidence, scene: Scene, bench: Bench, before: Before | None) 
     """One round; the first starts from the genesis model, with nothing earned and any roster block before its anchor."""
     if before is None:
         model = read_model(scene, bench, "genesis model", scene.header.model_in)
-        before = Before(model, {} if scene.header.round == 1 else None, 0)
+        first = scene.header.round == 1
+        carried = scoring.carried(scene.task.policy, None) if first else None
+        before = Before(model, {} if first else None, 0, carried, () if first else None)
     return judge_round(scene, bench, before, record.index.roster)
 
 
@@ -161,7 +172,7 @@ def _facts(record: Evidence, examined: Examined) -> Facts:
     )
 
 
-def _left_out(examined: Examined, scope: str) -> list[str]:
+def _left_out(examined: Examined, scope: str, evaluation: Evaluation | None) -> list[str]:
     """What this audit does not look at by nature: said, so that VALID is not read as more than it is."""
     words = [
         "accuracy and loss in a manifest: the cloud's claims, which need the evaluation data",
@@ -170,4 +181,7 @@ def _left_out(examined: Examined, scope: str) -> list[str]:
     ]
     if scope == "public" and any(task.policy.readers == "auditors" for task in examined.tasks.values()):
         words.append("contents of updates that only auditors may open, and the aggregates and models made of them")
+    scored = [task.policy for task in examined.tasks.values() if task.policy.pay == "scores"]
+    if any(evaluation is None or evaluation.root(policy) is None for policy in scored):
+        words.append("what rounds were measured with, against the evaluation data: give the table with --data FILE")
     return words

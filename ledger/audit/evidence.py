@@ -14,6 +14,7 @@ import msgspec
 from ledger import events
 from ledger.audit.report import NOBODY, Finding
 from ledger.index import Index
+from ledger.journal import BadLog, Block, Journal
 from ledger.record import import_record
 from middleware.errors import ConfigurationError, DrystoneError, PeerFault
 from middleware.ports import Batch, Entry, Event, Head
@@ -24,17 +25,18 @@ _REGISTRY: Final = (
     events.Registered, events.StatusChanged, events.KeyRotated, events.AccountProposed, events.AccountRotated,
     events.MetaChanged,
 )  # fmt: skip
-_LEDGER: Final = (events.TaskCreated, events.RoundAnchored, events.TaskEnded)
+_LEDGER: Final = (events.TaskCreated, events.RoundAnchored, events.TaskEnded, events.Forced)
 _REWARDS: Final = (events.Funded, events.Claimed)
 
 
 class Addresses(msgspec.Struct, frozen=True):
-    """Which ledger this is."""
+    """Which ledger this is. `operator` (32) signs a local log; empty for a chain."""
 
     chain_id: int
     registry: bytes
     ledger: bytes
     rewards: bytes
+    operator: bytes = b""
 
     def owner(self, event: Event) -> bytes | None:
         """The contract that alone may emit this event; None for one that the audit does not read."""
@@ -46,29 +48,31 @@ class Addresses(msgspec.Struct, frozen=True):
     def about(self) -> dict[str, str]:
         """The words of an exported record's opening line; `parse` is the inverse."""
         hexed = {name: f"0x{getattr(self, name).hex()}" for name in ("registry", "ledger", "rewards")}
-        return {"chain_id": str(self.chain_id), **hexed}
+        told = {"operator": self.operator.hex()} if self.operator else {}
+        return {"chain_id": str(self.chain_id), **hexed, **told}
 
     @classmethod
     def parse(cls, about: Mapping[str, str]) -> Addresses:
         """From the opening line of an exported record. PeerFault("malformed")."""
         try:
             hexed = {name: bytes.fromhex(about[name].removeprefix("0x")) for name in ("registry", "ledger", "rewards")}
-            chain_id = int(about["chain_id"])
+            chain_id, operator = int(about["chain_id"]), bytes.fromhex(about.get("operator", ""))
         except (KeyError, ValueError) as error:
             raise PeerFault("malformed", f"the record does not say which ledger it is of: {error}") from error
         if any(len(address) != 20 for address in hexed.values()):
             raise PeerFault("malformed", "the record does not say which ledger it is of: an address has 20 bytes")
-        return cls(chain_id, **hexed)
+        return cls(chain_id, **hexed, operator=operator)
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """What the audit reads of the ledger. `faults` were found while it was taken in."""
+    """What the audit reads of the ledger. `faults` were found while it was taken in; `blocks` are a local log's."""
 
     entries: tuple[Entry, ...]
     head: Head
     addresses: Addresses
     index: Index
     faults: tuple[Finding, ...] = ()
+    blocks: tuple[Block, ...] = ()
 
     @property
     def registry_domain(self) -> eip712.Domain:
@@ -106,12 +110,38 @@ def take(batch: Batch, addresses: Addresses) -> Evidence:
 def read(data: bytes) -> Evidence:
     """The evidence in an exported record. PeerFault("malformed") names the first line that is not as it was written."""
     record = import_record(data)
-    return take(record.batch, Addresses.parse(record.about))
+    addresses = Addresses.parse(record.about)
+    evidence = take(record.batch, addresses)
+    if not addresses.operator and not record.blocks:
+        return evidence
+    wrong = _wrong_log(record.blocks, record.batch, addresses)
+    faults = (Finding(Verdict.INVALID, "local log", "log", wrong, NOBODY),) if wrong else ()
+    return msgspec.structs.replace(evidence, faults=faults + evidence.faults, blocks=record.blocks)
 
 
 def unreadable(fault: PeerFault) -> Finding:
     """The finding for a record that `read` refused: its detail names the line."""
     return Finding(Verdict.INVALID, "exported record", "log", fault.detail, NOBODY)
+
+
+def _wrong_log(blocks: Sequence[Block], batch: Batch, addresses: Addresses) -> str:
+    """What is wrong with a local log's blocks, or with the entries that they are said to have given; "" if nothing."""
+    try:
+        journal = Journal.of(blocks)
+    except BadLog as bad:
+        return f"block {bad.number}: {bad.what}"
+    identity = journal.identity
+    there = Addresses(
+        identity.chain_id, identity.address("Registry"), identity.address("Ledger"), identity.address("Rewards"),
+        journal.genesis.operator,
+    )  # fmt: skip
+    if there != addresses:
+        return "the record says that it is of another log than its block 0 begins"
+    if journal.head != batch.head:
+        return f"it ends in block {journal.head.number}, the record in block {batch.head.number}"
+    if tuple(journal.entries) != batch.entries:
+        return "the record's entries are not what its blocks give"
+    return ""
 
 
 def _wrong(entry: Entry, last: tuple[int, int], addresses: Addresses) -> str:

@@ -5,26 +5,32 @@ Each answer carries its proof as compared values, so that a reader sees the comp
 
 from __future__ import annotations
 
-import hashlib
-
 import msgspec
 
 from ledger.audit.evidence import Evidence
-from ledger.audit.replay import manifest_weights
+from ledger.audit.lookup import anchored, manifest_of, step, task_of
+from ledger.audit.replay import manifest_weights, paid_by
 from ledger.audit.scene import Blobs
-from ledger.index import Anchored
-from middleware.errors import ConfigurationError, Unavailable
-from middleware.maths import reward
+from ledger.audit.worth import Worth, worth
+from middleware.errors import ConfigurationError
 from middleware.protocol import inclusion
 from middleware.protocol.inclusion import Inclusion, Step
 from middleware.trust import eip712, keys, merkle
-from middleware.types import Roster, Task
-from middleware.wire.manifest import Manifest, decode_manifest
+from middleware.types import Roster
+from middleware.wire.manifest import Manifest
 from middleware.wire.message import EdgeReport, Signed, Update, decode_stored
+
+__all__ = [
+    "Participant", "Payment", "Standing", "anchored", "manifest_of", "participants", "payment", "standing", "task_of",
+]  # fmt: skip
 
 
 class Payment(msgspec.Struct, frozen=True):
-    """Equal participation, spelt out for one node and one round. Amounts in token units."""
+    """Pay, spelt out for one node and one round. Amounts in token units.
+
+    Under pay = participation `pool`, `paid_nodes`, `share` and `remainder` are the round's; under pay = scores they are
+    the epoch's, in the round that ends it, and zero before; `worth` then has all factors.
+    """
 
     node: int
     round: int
@@ -43,6 +49,7 @@ class Payment(msgspec.Struct, frozen=True):
     index: int
     size: int
     steps: tuple[Step, ...]
+    worth: Worth | None = None
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -65,38 +72,7 @@ class Participant(msgspec.Struct, frozen=True):
     weight: int
     refused: str
     body_bytes: int
-
-
-def task_of(evidence: Evidence, number: int) -> Task:
-    """A task with a policy that holds. Raises ConfigurationError."""
-    task = evidence.index.tasks.get(number)
-    if task is None:
-        known = ", ".join(map(str, sorted(evidence.index.tasks))) or "none"
-        raise ConfigurationError(f"the record holds no task {number}; it holds: {known}")
-    return task
-
-
-def anchored(evidence: Evidence, task: int, round: int) -> Anchored:
-    """A round's header on the ledger. Raises ConfigurationError."""
-    task_of(evidence, task)
-    rounds = evidence.index.anchored.get(task, [])
-    found = next((item for item in rounds if item.header.round == round), None)
-    if found is None:
-        raise ConfigurationError(f"task {task} has no anchored round {round}; the last is {len(rounds)}")
-    return found
-
-
-def manifest_of(blobs: Blobs, item: Anchored) -> Manifest:
-    """The manifest that a header names. Raises Unavailable when it is missing or altered, PeerFault when malformed."""
-    digest = item.header.manifest
-    data = blobs.get(digest)
-    if data is None:
-        raise Unavailable(
-            f"the manifest of round {item.header.round} is missing: give --blobs with blob {digest.hex()}"
-        )
-    if hashlib.sha256(data).digest() != digest:
-        raise Unavailable(f"blob {digest.hex()[:16]} was altered: no copy has the SHA-256 that is its name")
-    return decode_manifest(data)
+    forced: bool = False  # it came through the ledger, past its edge
 
 
 def participants(manifest: Manifest) -> list[Participant]:
@@ -111,6 +87,10 @@ def participants(manifest: Manifest) -> list[Participant]:
                     message.sender, sender, row.index, message.leaf.weight, row.weight, row.refused, message.body_bytes
                 )
             )
+    for row in manifest.forced:
+        forced = decode_stored(row.frame, Update).message
+        place = (forced.sender, forced.leaf.edge, row.index, forced.leaf.weight)
+        found.append(Participant(*place, row.weight, row.refused, forced.body_bytes, forced=True))
     return found
 
 
@@ -127,7 +107,7 @@ def standing(evidence: Evidence, blobs: Blobs, task: int, round: int, node: int)
     row = edge.updates[proof.index]
     signed = decode_stored(row.frame, Update)
     steps = [
-        _step("the header hashes to what was anchored", eip712.header_hash(item.header), item.header_hash),
+        step("the header hashes to what was anchored", eip712.header_hash(item.header), item.header_hash),
         _device_signed(evidence, roster, signed),
         *inclusion.steps(context, item.header, proof),
         _edge_signed(evidence, roster, decode_stored(edge.report, EdgeReport)),
@@ -138,28 +118,37 @@ def standing(evidence: Evidence, blobs: Blobs, task: int, round: int, node: int)
 def payment(evidence: Evidence, blobs: Blobs, task: int, round: int, node: int) -> Payment:
     """Why a node's cumulative reward is what a round's root says. Raises ConfigurationError, Unavailable."""
     item = anchored(evidence, task, round)
+    policy = task_of(evidence, task).policy
     manifest = manifest_of(blobs, item)
     before = dict(manifest_of(blobs, anchored(evidence, task, round - 1)).rewards) if round > 1 else {}
-    pool = task_of(evidence, task).policy.reward_per_round
-    weights = manifest_weights(manifest)
-    paid = sorted(number for number, weight in weights.items() if weight > 0)
-    pays = reward.pays(pool, paid)
+    pays = paid_by(policy, manifest)
     row = next((one for one in participants(manifest) if one.node == node), None)
     entries = list(manifest.rewards)
     after, earned = dict(entries).get(node, 0), pays.get(node, 0)
-    steps = [_step("what it had, and its share, is what it has now", before.get(node, 0) + earned, after)]
+    steps = [step("the header hashes to what was anchored", eip712.header_hash(item.header), item.header_hash)]
+    factors = None
+    if policy.pay == "scores":
+        factors, proofs = worth(evidence, blobs, task, policy, round, node)
+        steps += proofs
+        pool, paid_nodes = (factors.pool, len(pays)) if factors.settles else (0, 0)
+        share, remainder = earned, factors.remainder if factors.settles else 0
+        steps.append(step("its share of the epoch's pool is what it earned", factors.share * factors.settles, earned))
+    else:
+        pool = policy.reward_per_round
+        paid_nodes = sum(weight > 0 for weight in manifest_weights(manifest).values())
+        share, remainder = (pool // paid_nodes, pool % paid_nodes) if paid_nodes else (0, pool)
+    steps.append(step("what it had, and its share, is what it has now", before.get(node, 0) + earned, after))
     path: list[merkle.SumStep] = []
     index, total = 0, sum(amount for _, amount in entries)
     if node in dict(entries):
         index = [number for number, _ in entries].index(node)
         path = merkle.sum_path(entries, index)
         total, root = merkle.sum_root_from_path(node, after, index, len(entries), path)
-        steps.append(_step("the path from its entry leads to rewardsRoot", root, item.header.rewards_root))
+        steps.append(step("the path from its entry leads to rewardsRoot", root, item.header.rewards_root))
     return Payment(
         node=node, round=round, weight=row.weight if row else 0, refused=row.refused if row else "", took_part=row is not None,
-        pool=pool, paid_nodes=len(paid), share=pool // len(paid) if paid else 0, remainder=pool % len(paid) if paid else pool,
-        earned=earned, before=before.get(node, 0), after=after, total=total, path=tuple(path), index=index,
-        size=len(entries), steps=tuple(steps),
+        pool=pool, paid_nodes=paid_nodes, share=share, remainder=remainder, earned=earned, before=before.get(node, 0),
+        after=after, total=total, path=tuple(path), index=index, size=len(entries), steps=tuple(steps), worth=factors,
     )  # fmt: skip
 
 
@@ -173,12 +162,4 @@ def _edge_signed(evidence: Evidence, roster: Roster, signed: Signed[EdgeReport])
     node, message = roster.nodes.get(signed.message.sender), signed.message
     digest = eip712.edge_root_digest(evidence.ledger_domain, message.leaf)
     signer = keys.recover_account(digest, message.root_signature)
-    return _step("the edge's account signed its root", signer, node.account if node is not None else b"")
-
-
-def _step(what: str, computed: object, expected: object) -> Step:
-    return Step(what, _shown(computed), _shown(expected), computed == expected)
-
-
-def _shown(value: object) -> str:
-    return value.hex() if isinstance(value, bytes) else str(value)
+    return step("the edge's account signed its root", signer, node.account if node is not None else b"")

@@ -66,7 +66,8 @@ def judge_inputs(
         added = edge_sums(received, declared_weights(received), scene.task.policy.parameters) if adds else None
         summed = _sums(scene, bench, signed.message, edge, received, added)
         complete = complete and (whole or summed is not None)
-        received = tuple(msgspec.structs.replace(row, integers=None) for row in received) if adds else received
+        if adds and scene.task.policy.pay != "scores":  # scores need them again; sums alone do not
+            received = tuple(msgspec.structs.replace(row, integers=None) for row in received)
         reported.append(Reported(edge.report, signed.message.leaf, received, summed, edge.sums, edge.content_key))
     told = [_update(scene, bench, at, row, None, seen) for at, row in enumerate(forced)]
     readable = readable and None not in told
@@ -269,6 +270,9 @@ def _update(
     edge = leaf.edge if under is None else under
     subject = f"{'forced ' * (under is None)}update of {scene.who(leaf.node)}"
     wrong, by = _wrong_frame(scene, signed, edge, row)
+    if not wrong and under is None and leaf.node in seen and row.refused == "duplicate":
+        bench.valid("update", subject)  # an edge took the device in after all
+        return _Row(Received(row.frame, leaf, row.content_key, row.refused, None), True)
     if not wrong and leaf.node in seen:
         wrong = f"the node stands twice in the round, under {scene.who(seen[leaf.node])} and {scene.who(edge)}"
         by = f"{scene.by_edge(edge)} and {scene.by_cloud}"

@@ -35,6 +35,7 @@ from middleware.wire.message import (
 )
 
 Place = tuple[int, int]  # (task, round)
+DIRECT: Final = 0  # the child of an update that its device forced through the ledger
 PROMISED: Final = ("round", "accuracy", "loss", "void", "updates", "weights", "bytes_sent", "training", "steps")
 
 
@@ -46,7 +47,8 @@ class OfferRow(msgspec.Struct, frozen=True):
 
 
 class ContributionRow(msgspec.Struct, frozen=True):
-    """`child` brought it, `node` signed it: equal at an edge, and at a cloud for an edge's own report."""
+    """`child` brought it, `node` signed it: equal at an edge, and at a cloud for an edge's own report; `DIRECT` when it
+    was forced through the ledger."""
 
     task: int
     round: int
@@ -205,7 +207,7 @@ class _Judge:
             found = (leaf.task, leaf.round, leaf.node, leaf.ciphertext)
             wrong = self.signed_by(update, roster)
             leaf_hash = roots.leaf_hash(self.facts.domain.context, leaf)
-            if row.child not in (row.node, leaf.edge):
+            if row.child not in (row.node, leaf.edge, DIRECT):
                 wrong = wrong or f"node {row.child} cannot have brought it"
         if found != (row.task, row.round, row.node, row.body):
             return "its columns are not what its frame says"
@@ -331,6 +333,8 @@ class _Judge:
         distinct."""
         places: dict[tuple[int, int, int], dict[int, int]] = {}
         for row in self.memory.contributions:
+            if row.child == DIRECT:
+                continue
             known = self.facts.tasks.get(row.task)
             if row.child != row.node or (known is not None and known.cloud != self.memory.node):
                 edge = row.child if row.child != row.node else self.memory.node

@@ -15,12 +15,16 @@ import numpy as np
 from ledger.audit.inputs import Inputs, judge_inputs
 from ledger.audit.report import Bench
 from ledger.audit.scene import Before, Scene, fetch, short
+from ledger.audit.scores import judge_scores, moves_after
+from ledger.forced import acknowledged, due
 from middleware.errors import DrystoneError, PeerFault
 from middleware.maths import reward
+from middleware.protocol.scoring import carried
+from middleware.protocol.scoring import paid as paid_scores
 from middleware.protocol.settlement import Forced, Opening, Settlement, settle
 from middleware.protocol.update import Floats
 from middleware.trust import merkle, roots
-from middleware.types import ZERO32, Roster
+from middleware.types import ZERO32, Policy, Roster
 from middleware.wire import tensors
 from middleware.wire.manifest import Manifest, decode_manifest
 from middleware.wire.message import Update, decode_stored
@@ -39,16 +43,28 @@ def judge_round(scene: Scene, bench: Bench, before: Before, roster_at: Callable[
     manifest = _manifest(scene, bench)
     if manifest is None:
         bench.unverifiable("aggregate", "aggregate", "it cannot be repeated without the manifest")
-        return After(Before(_model_out(scene, bench, None), None, before.roster_block), None, None)
+        model = _model_out(scene, bench, None)
+        moves = moves_after(scene, before, before.model, model)
+        return After(Before(model, None, before.roster_block, None, moves, before.forced), None, None)
     place = _roster(scene, bench, manifest, before, roster_at)
     inputs = judge_inputs(place, bench, manifest.edges, manifest.forced, manifest.roster_block)
-    _commitments(place, bench, manifest, inputs)
-    settlement = _settled(place, bench, manifest, inputs, before)
+    _commitments(place, bench, manifest, inputs, before)
+    start = before.model
+    if start is None:
+        start = read_model(scene, bench, "model the round starts from", scene.header.model_in)
+    opening = _opening(place, manifest, before, start)
+    settlement = _settled(place, bench, manifest, inputs, opening)
     if settlement is not None:
         _compare(place, bench, manifest, settlement)
     model = _model_out(place, bench, settlement)
+    if scene.task.policy.pay == "scores":
+        settlement = judge_scores(place, bench, manifest, inputs, before, opening, settlement)
     _rewards(place, bench, manifest, before)
-    return After(Before(model, dict(manifest.rewards), manifest.roster_block), manifest, settlement)
+    after = Before(
+        model, dict(manifest.rewards), manifest.roster_block, carried(scene.task.policy, manifest),
+        moves_after(scene, before, start, model), acknowledged(scene.forced, scene.header.forced) or before.forced,
+    )  # fmt: skip
+    return After(after, manifest, settlement)
 
 
 # --------------------------------------------------------------------------------------------------------------- manifest
@@ -106,12 +122,17 @@ def _roster(
 # ------------------------------------------------------------------------------------------- what needs no plaintext
 
 
-def _commitments(scene: Scene, bench: Bench, manifest: Manifest, inputs: Inputs) -> None:
+def _commitments(scene: Scene, bench: Bench, manifest: Manifest, inputs: Inputs, before: Before) -> None:
     """What the header commits about its inputs, from the manifest alone: anybody can check it in any scope."""
     header, by = scene.header, scene.by_cloud
-    unused = {"forced": header.forced, "scoresRoot": header.scores_root, "budget": header.budget}
+    unused = {"budget": header.budget}
+    if scene.task.policy.pay == "participation":
+        unused["scoresRoot"] = header.scores_root
+        if manifest.scoring is not None:
+            bench.invalid("manifest", "scores", "it lists some, this task pays participation", by, header.manifest)
     for name, value in unused.items():
         bench.holds(value == ZERO32, "header", name, f"it is {short(value)}, this task has none", by)
+    _forced(scene, bench, manifest, inputs, before)
     if not inputs.readable:
         return
     tree = roots.inputs_tree(scene.context, [edge.leaf for edge in inputs.edges])
@@ -146,6 +167,35 @@ def _commitments(scene: Scene, bench: Bench, manifest: Manifest, inputs: Inputs)
     )  # fmt: skip
 
 
+def _forced(scene: Scene, bench: Bench, manifest: Manifest, inputs: Inputs, before: Before) -> None:
+    """What devices put before the ledger: acknowledged as far as the roster's block, and listed where it was used. The
+    rule is stated in `ledger.forced`."""
+    header, by, came = scene.header, scene.by_cloud, scene.forced
+    done = acknowledged(came, header.forced)
+    if done is None or done > due(came, scene.block):
+        what = f"it is {short(header.forced)}, which no forced update had given when the round was anchored"
+        bench.invalid("header", "forced", what, by)
+        return
+    wanted = max(due(came, manifest.roster_block), before.forced)
+    if done < wanted:
+        first = came[done]
+        what = (
+            f"it acknowledges {done} of the {wanted} updates that were forced by block {manifest.roster_block}: "
+            f"update {first.k}, of {scene.who(first.leaf.node)} for round {first.leaf.round}, is ignored"
+        )
+        bench.invalid("header", "forced", what, by)
+    else:
+        bench.valid("header", "forced")
+    mine = [one.leaf_hash for one in came[:done] if one.leaf.round == header.round]
+    places = iter(mine)
+    listed = [roots.leaf_hash(scene.context, row.leaf) for row in inputs.forced]
+    bench.holds(
+        all(leaf in places for leaf in listed), "header", "forced updates",
+        f"the {len(listed)} listed are not, in their order, among the {len(mine)} that the ledger had for this round",
+        by, header.manifest,
+    )  # fmt: skip
+
+
 def _rewards(scene: Scene, bench: Bench, manifest: Manifest, before: Before) -> None:
     """The header pays what the manifest lists, and the manifest lists what the last round left plus this round's shares."""
     header, by = scene.header, scene.by_cloud
@@ -164,8 +214,7 @@ def _rewards(scene: Scene, bench: Bench, manifest: Manifest, before: Before) -> 
             "rewards", "rewards", "the last round's manifest is missing, so this round's share cannot be told"
         )
         return
-    paid = sorted(node for node, weight in manifest_weights(manifest).items() if weight > 0)
-    owed = reward.accumulate(before.rewards, reward.pays(scene.task.policy.reward_per_round, paid))
+    owed = reward.accumulate(before.rewards, paid_by(scene.task.policy, manifest))
     wrong = [node for node in sorted(owed.keys() | listed.keys()) if owed.get(node) != listed.get(node)]
     for node in wrong:
         what = f"it stands at {listed.get(node, 'nothing')}, {owed.get(node, 'nothing')} was earned"
@@ -174,10 +223,19 @@ def _rewards(scene: Scene, bench: Bench, manifest: Manifest, before: Before) -> 
         bench.valid("rewards", "rewards")
 
 
+def paid_by(policy: Policy, manifest: Manifest) -> dict[int, int]:
+    """What a round pays by what its manifest lists: participants' equal shares, or those of an epoch that ends with it."""
+    if policy.pay == "scores":
+        return {} if manifest.scoring is None else paid_scores(policy, manifest.round, manifest.scoring)
+    paid = sorted(node for node, weight in manifest_weights(manifest).items() if weight > 0)
+    return reward.pays(policy.reward_per_round, paid)
+
+
 def manifest_weights(manifest: Manifest) -> dict[int, int]:
     """The rule's weight by device, as the manifest lists it. A frame that does not decode counts for nobody."""
     weights: dict[int, int] = {}
-    rows = [row for edge in manifest.edges for row in edge.updates] + list(manifest.forced)
+    rows = [row for edge in manifest.edges for row in edge.updates]
+    rows += [row for row in manifest.forced if not row.refused]
     for row in rows:
         try:
             weights[decode_stored(row.frame, Update).message.sender] = row.weight
@@ -189,23 +247,29 @@ def manifest_weights(manifest: Manifest) -> dict[int, int]:
 # -------------------------------------------------------------------------------------------------------- the settlement
 
 
-def _settled(scene: Scene, bench: Bench, manifest: Manifest, inputs: Inputs, before: Before) -> Settlement | None:
-    """The settlement, repeated; None with the finding that says what it lacked."""
-    header = scene.header
-    model = before.model
+def _opening(scene: Scene, manifest: Manifest, before: Before, model: Floats | None) -> Opening | None:
+    """What was fixed when the round opened; None without the model that it starts from."""
     if model is None:
-        model = read_model(scene, bench, "model the round starts from", header.model_in)
-    if model is None or not inputs.readable or not (inputs.complete or manifest.void):
-        lacking = "the model it starts from" if model is None else "every update's content"
-        bench.unverifiable("aggregate", "aggregate", f"it cannot be repeated without {lacking}")
         return None
-    opening = Opening(
+    header = scene.header
+    return Opening(
         task=header.task, round=header.round, prev=header.prev, policy_hash=header.policy, model_in=header.model_in,
         model=model, roster_root=header.roster, roster_block=manifest.roster_block, rewards=before.rewards or {},
     )  # fmt: skip
+
+
+def _settled(
+    scene: Scene, bench: Bench, manifest: Manifest, inputs: Inputs, opening: Opening | None
+) -> Settlement | None:
+    """The settlement, repeated; None with the finding that says what it lacked."""
+    if opening is None or not inputs.readable or not (inputs.complete or manifest.void):
+        lacking = "the model it starts from" if opening is None else "every update's content"
+        bench.unverifiable("aggregate", "aggregate", f"it cannot be repeated without {lacking}")
+        return None
+    forced = Forced(scene.header.forced, inputs.forced)
     try:
         with np.errstate(all="ignore"):  # a hostile history may add up to infinity; what counts is the same bits
-            return settle(scene.context, scene.task.policy, opening, inputs.edges, Forced(header.forced, inputs.forced))
+            return settle(scene.context, scene.task.policy, opening, inputs.edges, forced)
     except (DrystoneError, ValueError, ArithmeticError) as error:
         bench.invalid("aggregate", "aggregate", f"it cannot be repeated: {error}", scene.by_cloud)
         return None

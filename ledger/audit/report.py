@@ -47,7 +47,7 @@ class Finding(msgspec.Struct, frozen=True):
 # The order in which a round is judged: the first wrong thing is the first in this order.
 CHECKS = (
     "log", "registration", "task", "header", "manifest", "roster", "past", "edge", "update", "content", "aggregate", "model",
-    "rewards", "claim", "record",
+    "scores", "rewards", "claim", "record",
 )  # fmt: skip
 
 

@@ -11,13 +11,19 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from ledger.audit.report import NOBODY, Bench
+from ledger.index import ForcedUpdate
+from middleware.protocol.scoring import Carried, Moves
 from middleware.protocol.update import Floats
 from middleware.trust import eip712
 from middleware.trust.keys import NetworkKey
-from middleware.types import ZERO32, Header, Roster, Seen, Task
+from middleware.types import ZERO32, Header, Policy, Roster, Seen, Task
 from middleware.wire.commitment import Context
+
+Doubles = npt.NDArray[np.float64]
 
 
 class Blobs(Protocol):
@@ -28,12 +34,27 @@ class Blobs(Protocol):
         ...
 
 
+class Evaluation(Protocol):
+    """The evaluation data of tasks that pay scores, where the auditor has it (`nodes.evaluation`)."""
+
+    def root(self, policy: Policy) -> bytes | None:
+        """The root over the slices of the auditor's own data; None where there is none."""
+        ...
+
+    def measure(self, policy: Policy, model: Floats, move: Doubles, slice: int) -> Doubles | None:
+        """v (d,) for a round that moved `model` by `move`; None for a model that is past measuring."""
+        ...
+
+
 class Before(msgspec.Struct, frozen=True):
-    """What a round starts from. `model` and `rewards` are None where the rounds before could not be read."""
+    """What a round starts from. A field is None where the rounds before could not be read."""
 
     model: Floats | None
     rewards: Mapping[int, int] | None
     roster_block: int
+    carried: Carried | None = None  # pay = scores
+    moves: Moves | None = None
+    forced: int = 0  # updates that were acknowledged so far
 
 
 class Scene(msgspec.Struct, frozen=True):
@@ -49,6 +70,8 @@ class Scene(msgspec.Struct, frozen=True):
     scope: str  # public | auditor
     reader: NetworkKey | None
     holds: Callable[[Seen], bool]  # whether the ledger's record has this block
+    evaluation: Evaluation | None = None
+    forced: tuple[ForcedUpdate, ...] = ()  # the task's forced updates, in the ledger's order
 
     @property
     def context(self) -> Context:

@@ -83,6 +83,7 @@ class Settlement(msgspec.Struct, frozen=True):
     weights: dict[int, int]
     rewards: dict[int, int]
     void: bool
+    applied: Integers | None = None  # by which the model moved, on the grid; None when nothing was applied
 
 
 def edge_sums(updates: Sequence[Received], weights: Mapping[int, int], parameters: int) -> Summed:
@@ -105,7 +106,7 @@ def weights_entries(updates: Sequence[Received], weights: Mapping[int, int]) -> 
 
 def combine(policy: Policy, edges: Sequence[Reported], forced: Forced) -> tuple[dict[int, int], Summed]:
     """(weight by node, the sum tree's top) of the round's rule over everything usable, in the committed order."""
-    groups = _groups(edges, forced)
+    groups = by_group(edges, forced)
     usable = [u for group in groups for u in group if not u.refused]
     if policy.rule.name == "mean":
         weights = declared_weights(usable)
@@ -123,7 +124,7 @@ def combine(policy: Policy, edges: Sequence[Reported], forced: Forced) -> tuple[
     return weights, sums.alone(result.sums, result.total)
 
 
-def _groups(edges: Sequence[Reported], forced: Forced) -> list[tuple[Received, ...]]:
+def by_group(edges: Sequence[Reported], forced: Forced) -> list[tuple[Received, ...]]:
     """The round's updates by edge, in the inputs' order; what was forced comes last."""
     return [edge.updates for edge in edges] + ([forced.updates] if forced.updates else [])
 
@@ -134,16 +135,21 @@ NONE_FORCED = Forced()
 def settle(
     context: Context, policy: Policy, opening: Opening, edges: Sequence[Reported], forced: Forced = NONE_FORCED
 ) -> Settlement:
-    """Apply the rule; `edges` in the order of the cloud's receipts. The manifest's metrics are left empty, see `finish`."""
-    groups = _groups(edges, forced)
+    """Apply the rule; `edges` in the order of the cloud's receipts. The manifest's metrics are left empty, see `finish`.
+
+    Under pay = scores nothing is paid here: what the updates were worth is measured on the new model, see `scoring`.
+    """
+    groups = by_group(edges, forced)
     void = sum(not u.refused for group in groups for u in group) < policy.min_updates
     if void:
         weights: dict[int, int] = {}
         summed = sums.NOTHING
-        model, rewards = opening.model, dict(opening.rewards)
     else:
         weights, summed = combine(policy, edges, forced)
-        model = moved(opening.model, summed, policy)
+    applied = divided(summed)
+    model = opening.model if applied is None else grid.apply(opening.model, applied, policy.grid.exponent)
+    rewards = dict(opening.rewards)
+    if policy.pay == "participation" and not void:
         paid = sorted(node for node, weight in weights.items() if weight > 0)
         rewards = reward.accumulate(opening.rewards, reward.pays(policy.reward_per_round, paid))
     model_blob = tensors.encode_model(model)
@@ -181,7 +187,7 @@ def settle(
         budget=ZERO32,
         manifest=ZERO32,
     )
-    return Settlement(header, manifest, model, model_blob, weights, rewards, void)
+    return Settlement(header, manifest, model, model_blob, weights, rewards, void, applied)
 
 
 def finish(settlement: Settlement, metrics: bytes) -> tuple[Header, bytes]:
@@ -190,11 +196,9 @@ def finish(settlement: Settlement, metrics: bytes) -> tuple[Header, bytes]:
     return msgspec.structs.replace(settlement.header, manifest=hashlib.sha256(blob).digest()), blob
 
 
-def moved(model: Floats, summed: Summed, policy: Policy) -> Floats:
-    """The new model: the sums divided once, applied on the grid. A sum tree without weight moves nothing."""
-    if summed.vector is None:
-        return model
-    return grid.apply(model, aggregate.divide(summed.vector, summed.weight), policy.grid.exponent)
+def divided(summed: Summed) -> Integers | None:
+    """By how much the model moves, on the grid: the sums divided once. None for a sum tree without weight."""
+    return None if summed.vector is None else aggregate.divide(summed.vector, summed.weight)
 
 
 def _manifest_edge(edge: Reported, weights: Mapping[int, int]) -> ManifestEdge:

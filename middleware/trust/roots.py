@@ -7,7 +7,7 @@ from hashlib import sha256
 
 from middleware.trust import merkle
 from middleware.types import ZERO32, EdgeLeaf, Leaf, Node, Roster
-from middleware.wire.commitment import Context, edge_leaf_data, leaf_data, roster_entries, weight_entry
+from middleware.wire.commitment import Context, edge_leaf_data, leaf_data, roster_entries, score_entry, weight_entry
 
 
 def leaf_hash(context: Context, leaf: Leaf) -> bytes:
@@ -48,3 +48,14 @@ def sum_node(sums: bytes, children: Sequence[bytes] = ()) -> bytes:
 def roster_root(nodes: Roster | Iterable[Node]) -> bytes:
     """The header's `roster`: every node that the ledger knew, in ascending id."""
     return merkle.root(roster_entries(nodes))
+
+
+def scores_root(entries: Iterable[tuple[int, int, int, int, int]]) -> bytes:
+    """The header's `scores_root` over (node, raw, counted, epoch, reputation); zero when there are none."""
+    leaves = [score_entry(*entry) for entry in entries]
+    return merkle.root(leaves) if leaves else ZERO32
+
+
+def evaluation_root(slices: Sequence[bytes]) -> bytes:
+    """What a policy calls `evaluation`: the root over the hashes (32 bytes each) of the evaluation slices, in order."""
+    return merkle.root(slices)

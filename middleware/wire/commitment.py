@@ -115,6 +115,22 @@ def weight_entry(node: int, weight: int) -> bytes:
     return _WEIGHT.pack(node, weight)
 
 
+def score_entry(node: int, raw: int, counted: int, epoch: int, reputation: int) -> bytes:
+    """56 bytes: one node's score in a round and its standing behind it, a leaf under the header's `scores_root`."""
+    require_unsigned("node", node, 32)
+    require_unsigned("reputation", reputation, 32)
+    return (
+        node.to_bytes(4, "big") + signed128(raw) + signed128(counted) + signed128(epoch) + reputation.to_bytes(4, "big")
+    )
+
+
+def signed128(value: int) -> bytes:
+    """16 bytes, two's complement. Raises ConfigurationError for what does not fit."""
+    if not -(1 << 127) <= value < 1 << 127:
+        raise ConfigurationError(f"score {value} does not fit 128 signed bits")
+    return value.to_bytes(16, "big", signed=True)
+
+
 def roster_entry(node: Node) -> bytes:
     """82 bytes: one member, a leaf under the header's `roster`."""
     require_unsigned("parent", node.parent, 32)

@@ -2,7 +2,8 @@
 
 Its SHA-256 is in the header, so whoever has the manifest and the blobs it names can replay the round. It holds no body:
 frames are stored frames. Under `readers = public` it publishes the content keys after the round closed; under
-`readers = auditors` those fields are empty.
+`readers = auditors` those fields are empty. Where scores are paid one field more follows, `scoring`; where participation
+is, the bytes end without it.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ import msgspec
 from middleware.errors import FAULTS, ConfigurationError, PeerFault
 from middleware.types import LIMITS, ZERO32, Limits
 from middleware.wire import canonical
-from middleware.wire.commitment import require_bytes, require_unsigned
+from middleware.wire.commitment import require_bytes, require_unsigned, signed128
 from middleware.wire.message import SumChildren, decode_metrics
 
+REASONS = ("", "copy", "echo")  # why a score does not count (maths.contribution)
+
+_SCORED_HEAD = b"\x9f"  # MessagePack: an array of 15, one more than a manifest without scores has
 _CUMULATIVE_BYTES = 16  # rewards are 128-bit on the ledger; msgpack's integers end at 64 bits
 
 
@@ -56,6 +60,45 @@ class ManifestEdge(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_
             raise ConfigurationError("an edge's updates stand in index order, without gaps")
 
 
+class ManifestScore(msgspec.Struct, frozen=True):
+    """One node's score in a round, and how it stands behind the round."""
+
+    node: int
+    raw: int  # its Shapley value's integer; 0 when its update was not used, or there was none
+    counted: int  # what of it counts, widened (maths.contribution)
+    epoch: int  # points since the epoch began, this round's included
+    reputation: int  # thousandths, this round included
+    reason: str = ""  # why nothing counts although the raw score is not zero
+
+    def __post_init__(self) -> None:
+        require_unsigned("node", self.node, 32)
+        require_unsigned("reputation", self.reputation, 32)
+        for value in (self.raw, self.counted, self.epoch):
+            signed128(value)
+        if self.reason not in REASONS or (self.reason and self.counted):
+            raise ConfigurationError("a score that does not count has a known reason, and counts zero")
+
+
+class Scoring(msgspec.Struct, frozen=True):
+    """What a round was measured with, and what came of it: the updates' nodes in the inputs' order, then everybody who
+    stands from earlier rounds, in ascending node id."""
+
+    importance: bytes  # SHA-256 of the blob of v; zero when the round is void
+    exponent: int  # of v: one unit is worth 2**exponent
+    slice: int  # of the evaluation set; 0 when the round is void
+    pool: int  # token units since the epoch began, this round's included
+    scores: tuple[ManifestScore, ...]
+
+    def __post_init__(self) -> None:
+        require_bytes("digest of the importance", self.importance, 32)
+        require_unsigned("slice", self.slice, 32)
+        if not -128 <= self.exponent <= 0:
+            raise ConfigurationError(f"the importance has an exponent of -128 to 0, not {self.exponent}")
+        require_unsigned("pool", self.pool, 8 * _CUMULATIVE_BYTES)
+        if len({score.node for score in self.scores}) != len(self.scores):
+            raise ConfigurationError("a node has one score a round")
+
+
 class Manifest(msgspec.Struct, frozen=True):
     """One round, whole. `rewards` are cumulative (node, amount) pairs in ascending node id."""
 
@@ -73,6 +116,7 @@ class Manifest(msgspec.Struct, frozen=True):
     weight_total: int
     rewards: tuple[tuple[int, int], ...]
     metrics: bytes  # canonical JSON, see message.encode_metrics
+    scoring: Scoring | None = None  # pay = scores
 
     def __post_init__(self) -> None:
         for name, value in (
@@ -98,8 +142,28 @@ class _Reward(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     cumulative: Annotated[bytes, msgspec.Meta(min_length=_CUMULATIVE_BYTES, max_length=_CUMULATIVE_BYTES)]
 
 
+Wide = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+
+
+class _Score(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    node: int
+    raw: Wide
+    counted: Wide
+    epoch: Wide
+    reputation: int
+    reason: str
+
+
+class _Scoring(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    importance: bytes
+    exponent: int
+    slice: int
+    pool: Wide
+    scores: tuple[_Score, ...]
+
+
 class _Packed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """The manifest as it is written; differs from `Manifest` only in the 128-bit rewards."""
+    """The manifest as it is written; differs from `Manifest` only in the 128-bit numbers."""
 
     task: int
     round: int
@@ -117,22 +181,56 @@ class _Packed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     metrics: bytes
 
 
+class _PackedScored(_Packed, frozen=True, array_like=True, forbid_unknown_fields=True):
+    scoring: _Scoring
+
+
 def encode_manifest(manifest: Manifest) -> bytes:
     """The canonical bytes of a manifest; their SHA-256 is `header.manifest`."""
     fields = {name: getattr(manifest, name) for name in Manifest.__struct_fields__}
-    rewards = tuple(_Reward(node, amount.to_bytes(_CUMULATIVE_BYTES, "big")) for node, amount in manifest.rewards)
-    return canonical.encode(_Packed(**{**fields, "rewards": rewards}))
+    scoring = fields.pop("scoring")
+    fields["rewards"] = tuple(_Reward(node, _unsigned128(amount)) for node, amount in manifest.rewards)
+    if scoring is None:
+        return canonical.encode(_Packed(**fields))
+    return canonical.encode(_PackedScored(**fields, scoring=_pack(scoring)))
 
 
 def decode_manifest(data: bytes, limits: Limits = LIMITS) -> Manifest:
     """The manifest in `data`. PeerFault: "too-large" past `limits.blob_bytes`, "malformed" for any other fault."""
     if len(data) > limits.blob_bytes:
         raise PeerFault("too-large", f"manifest of {len(data)} bytes, at most {limits.blob_bytes}")
-    packed = canonical.decode(data, _Packed)
+    packed = canonical.decode(data, _PackedScored if data[:1] == _SCORED_HEAD else _Packed)
     decode_metrics(packed.metrics)
-    fields = {name: getattr(packed, name) for name in Manifest.__struct_fields__}
-    rewards = tuple((entry.node, int.from_bytes(entry.cumulative, "big")) for entry in packed.rewards)
-    return canonical.refuse_malformed(lambda: Manifest(**{**fields, "rewards": rewards}), "Manifest")
+    fields = {name: getattr(packed, name) for name in _Packed.__struct_fields__}
+    fields["rewards"] = tuple((entry.node, int.from_bytes(entry.cumulative, "big")) for entry in packed.rewards)
+    written = packed.scoring if isinstance(packed, _PackedScored) else None
+    return canonical.refuse_malformed(
+        lambda: Manifest(**fields, scoring=None if written is None else _unpack(written)), "Manifest"
+    )
+
+
+def _pack(scoring: Scoring) -> _Scoring:
+    scores = tuple(
+        _Score(one.node, signed128(one.raw), signed128(one.counted), signed128(one.epoch), one.reputation, one.reason)
+        for one in scoring.scores
+    )
+    return _Scoring(scoring.importance, scoring.exponent, scoring.slice, _unsigned128(scoring.pool), scores)
+
+
+def _unpack(written: _Scoring) -> Scoring:
+    def signed(value: bytes) -> int:
+        return int.from_bytes(value, "big", signed=True)
+
+    scores = tuple(
+        ManifestScore(one.node, signed(one.raw), signed(one.counted), signed(one.epoch), one.reputation, one.reason)
+        for one in written.scores
+    )
+    pool = int.from_bytes(written.pool, "big")
+    return Scoring(written.importance, written.exponent, written.slice, pool, scores)
+
+
+def _unsigned128(value: int) -> bytes:
+    return value.to_bytes(_CUMULATIVE_BYTES, "big")
 
 
 def _require_key(key: bytes) -> None:

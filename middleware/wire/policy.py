@@ -1,4 +1,4 @@
-"""A policy's one spelling: canonical JSON, keys sorted, no spaces, every field written.
+"""A policy's one spelling: canonical JSON, keys sorted, no spaces, every field written; those of scores where they are paid.
 
 JSON and not msgpack, because the bytes stand in the ledger's event for people to read; canonical, because their SHA-256
 is in every header. The nouns' own checks run on decoding, so a policy that decodes is a policy that can hold.
@@ -15,11 +15,12 @@ from middleware.types import LIMITS, Limits, Policy
 from middleware.wire.canonical import encode, refuse_malformed
 
 _decoder = msgspec.json.Decoder(Policy)
+_SCORES = ("pay", "epoch_rounds", "evaluation", "evaluation_slices")  # written only under pay = scores
 
 
 def encode_policy(policy: Policy, limits: Limits = LIMITS) -> bytes:
     """The bytes that `createTask` takes. Raises ConfigurationError past `limits.policy_bytes`."""
-    data = msgspec.json.encode(policy, order="sorted")
+    data = _spell(policy)
     if len(data) > limits.policy_bytes:
         raise ConfigurationError(f"the policy has {len(data)} bytes, at most {limits.policy_bytes}")
     return data
@@ -30,7 +31,7 @@ def decode_policy(data: bytes, limits: Limits = LIMITS) -> Policy:
     if len(data) > limits.policy_bytes:
         raise PeerFault("too-large", f"policy of {len(data)} bytes, at most {limits.policy_bytes}")
     policy = refuse_malformed(lambda: _parse(data), "policy")
-    if msgspec.json.encode(policy, order="sorted") != data:
+    if _spell(policy) != data:
         raise PeerFault("malformed", "the policy is not in its one canonical form")
     return policy
 
@@ -38,6 +39,13 @@ def decode_policy(data: bytes, limits: Limits = LIMITS) -> Policy:
 def policy_hash(data: bytes) -> bytes:
     """SHA-256 of a policy's bytes, as the contract computes it."""
     return hashlib.sha256(data).digest()
+
+
+def _spell(policy: Policy) -> bytes:
+    fields = msgspec.to_builtins(policy)
+    if policy.pay == "participation":
+        fields = {name: value for name, value in fields.items() if name not in _SCORES}
+    return msgspec.json.encode(fields, order="sorted")
 
 
 def _parse(data: bytes) -> Policy:

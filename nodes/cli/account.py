@@ -10,7 +10,7 @@ from typing import Optional
 
 from ledger import keystore
 from middleware.errors import ConfigurationError
-from middleware.trust.keys import AccountKey, checksum_address
+from middleware.trust.keys import AccountKey, KeyFile, checksum_address
 from nodes.cli.output import print_json
 from nodes.create import write_secret
 
@@ -40,6 +40,13 @@ def unlock(key_file: Path, password_file: Optional[Path]) -> AccountKey:
             f"no key file {key_file}: `drystone account new --key-file {key_file}` writes one"
         ) from error
     return keystore.decrypt(data, password(f"password of {key_file}", password_file))
+
+
+def account_key(key_file: Path, password_file: Optional[Path]) -> AccountKey:
+    """The account in a file: a node's two keys, or an encrypted keystore."""
+    if key_file.is_file() and not keystore.is_keystore(data := key_file.read_bytes()):
+        return KeyFile.from_bytes(data).account
+    return unlock(key_file, password_file)
 
 
 def password(prompt: str, file: Optional[Path], twice: bool = False) -> str:

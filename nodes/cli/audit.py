@@ -12,23 +12,34 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import typer
 
+from ledger.audit.anchors import judge_anchors
 from ledger.audit.check import SCOPES, examine
 from ledger.audit.check import verify as verify_record
 from ledger.audit.evidence import Addresses, Evidence, read, take, unreadable
-from ledger.audit.explain import anchored, manifest_of, participants, payment, standing, task_of
-from ledger.audit.report import CHECKS, Report, summarise
+from ledger.audit.explain import Payment, anchored, manifest_of, participants, payment, standing, task_of
+from ledger.audit.report import CHECKS, Finding, Report, summarise
+from ledger.audit.worth import Worth
+from ledger.client import AddressBook
+from ledger.connect import AnyLedger, connect
+from ledger.journal import BadLog, LogForked
+from ledger.local import LocalLedger
+from ledger.record import OPENING
 from middleware.errors import ConfigurationError, PeerFault
+from middleware.maths.contribution import NOVEL_BITS, POINT_BITS
 from middleware.protocol.inclusion import Step
 from middleware.trust.keys import KeyFile, NetworkKey, checksum_address
 from middleware.types import Node, Verdict
 from nodes.cli.output import print_json, print_table, rounds_bar
+from nodes.evaluation import Evaluation
 from nodes.records import Copies, blob_folders, nodes_below, verify_exported, verify_home
 
 __all__ = ["explain", "log", "node", "replay", "round", "task", "update", "verify", "verify_exported"]
 
 MARKS = {Verdict.VALID: "ok", Verdict.INVALID: "INVALID", Verdict.UNVERIFIABLE: "?"}
+COMPARED = {"sums": "chunks_root", "model": "model_out", "scores": "scores_root", "rewards": "rewards_root"}
 SHOWN = 12  # findings printed in full; the rest is counted (--json has them all)
 
 
@@ -41,7 +52,8 @@ def log(home: Path, log: Path | None, export: Path | None, as_json: bool) -> Non
     if export is not None:
         from ledger.record import export_record
 
-        export.write_bytes(export_record(evidence.entries, evidence.head, evidence.addresses.about()))
+        about = evidence.addresses.about()
+        export.write_bytes(export_record(evidence.entries, evidence.head, about, evidence.blocks))
         typer.echo(f"{len(evidence.entries)} entries up to block {evidence.head.number} written to {export}")
         return
     if as_json:
@@ -166,20 +178,27 @@ def update(
 
 
 def verify(
-    home: Path, log: Path | None, blobs: list[str], task_number: int, scope: str, key_file: Path | None, as_json: bool
-) -> None:
+    home: Path, log: Path | None, blobs: list[str], task_number: int, scope: str, key_file: Path | None, as_json: bool,
+    data: list[str], anchors: Path | None = None, anchored_by: str = "",
+) -> None:  # fmt: skip
     """Check everything and say it; the exit code is the verdict."""
     reader = _reader(scope, key_file)
     try:
         evidence = _evidence(home, log)
     except PeerFault as fault:
         report = summarise([unreadable(fault)], scope)
+    except (BadLog, LogForked) as bad:
+        report = summarise([Finding(Verdict.INVALID, "local log", "log", str(bad), "the log's operator")], scope)
     else:
+        if anchors is not None:
+            evidence = _anchored(evidence, anchors, anchored_by, whole=log is None)
         with rounds_bar("auditing") as bar:
             if (home / "nodes").is_dir():
-                report = verify_home(evidence, home, blobs, scope, reader, task_number, bar)
+                report = verify_home(evidence, home, blobs, scope, reader, task_number, bar, data)
             else:
-                report = verify_record(evidence, _blobs(home, blobs), scope, reader, task_number, progress=bar)
+                report = verify_record(
+                    evidence, _blobs(home, blobs), scope, reader, task_number, progress=bar, evaluation=Evaluation(data)
+                )
     if as_json:
         print_json({"counts": report.counts, **_fields(report)})
     else:
@@ -188,22 +207,26 @@ def verify(
 
 
 def replay(
-    home: Path, log: Path | None, blobs: list[str], task_number: int, scope: str, key_file: Path | None, as_json: bool
-) -> None:
-    """Recompute every aggregate, model and reward of a task, and compare."""
+    home: Path, log: Path | None, blobs: list[str], task_number: int, scope: str, key_file: Path | None, as_json: bool,
+    data: list[str],
+) -> None:  # fmt: skip
+    """Recompute every aggregate, model, score and reward of a task, and compare."""
     evidence = _evidence(home, log)
-    task_of(evidence, task_number)
+    scored = task_of(evidence, task_number).policy.pay == "scores"
+    fields = {what: field for what, field in COMPARED.items() if scored or what != "scores"}
     with rounds_bar("replaying") as bar:
-        examined = examine(evidence, _blobs(home, blobs), scope, _reader(scope, key_file), task_number, bar)
+        examined = examine(
+            evidence, _blobs(home, blobs), scope, _reader(scope, key_file), task_number, bar, Evaluation(data)
+        )
     rows, worst = [], 0
     for (_, number), judged in sorted(examined.rounds.items()):
         mine = judged.settlement
         compared: dict[str, Any] = {"round": number, "repeated": mine is not None}
-        for what, field in (("sums", "chunks_root"), ("model", "model_out"), ("rewards", "rewards_root")):
+        for what, field in fields.items():
             there = getattr(judged.header, field)
             here = getattr(mine.header, field) if mine is not None else b""
             compared[what] = {"ledger": there, "replayed": here, "equal": here == there}
-        different = not all(compared[what]["equal"] for what in ("sums", "model", "rewards"))
+        different = not all(compared[what]["equal"] for what in fields)
         worst = max(worst, 4 if mine is None else 3 if different else 0, key=(0, 4, 3).index)
         rows.append(compared)
     if as_json:
@@ -213,13 +236,17 @@ def replay(
             word = (
                 "cannot be repeated"
                 if not row["repeated"]
-                else ", ".join(
-                    f"{what} {'equal' if row[what]['equal'] else 'NOT EQUAL'}" for what in ("sums", "model", "rewards")
-                )
+                else ", ".join(f"{what} {'equal' if row[what]['equal'] else 'NOT EQUAL'}" for what in fields)
             )
             typer.echo(f"round {row['round']:>3}  model {row['model']['ledger'].hex()}  {word}")
         for finding in examined.findings:
-            if finding.verdict is not Verdict.VALID and finding.check in ("content", "aggregate", "model", "rewards"):
+            if finding.verdict is not Verdict.VALID and finding.check in (
+                "content",
+                "aggregate",
+                "model",
+                "scores",
+                "rewards",
+            ):
                 typer.echo(finding.line())
                 break
     raise typer.Exit(worst)
@@ -235,16 +262,10 @@ def explain(
         print_json(found)
     else:
         typer.echo(f"{_who(evidence, found.node)} in round {number} of task {task_number}")
-        if not found.took_part:
-            typer.echo("  it brought no update: no share")
-        elif found.refused:
-            typer.echo(f"  its update was refused ({found.refused}): no share")
-        elif not found.weight:
-            typer.echo("  the rule gave its update the weight 0: no share")
-        typer.echo(f"  the round pays {found.pool:,}, shared by {found.paid_nodes} nodes whose update was used")
-        typer.echo(
-            f"  a share is floor({found.pool:,} / {found.paid_nodes}) = {found.share:,}; {found.remainder:,} stays in the pool"
-        )
+        if found.worth is not None:
+            _print_worth(found, found.worth)
+        else:
+            _print_participation(found)
         typer.echo(
             f"  before {found.before:,}, earned {found.earned:,}, now {found.after:,} of {found.total:,} owed to all"
         )
@@ -256,26 +277,117 @@ def explain(
     _exit_unless(found.steps)
 
 
+def _print_participation(found: Payment) -> None:
+    if not found.took_part:
+        typer.echo("  it brought no update: no share")
+    elif found.refused:
+        typer.echo(f"  its update was refused ({found.refused}): no share")
+    elif not found.weight:
+        typer.echo("  the rule gave its update the weight 0: no share")
+    typer.echo(f"  the round pays {found.pool:,}, shared by {found.paid_nodes} nodes whose update was used")
+    typer.echo(
+        f"  a share is floor({found.pool:,} / {found.paid_nodes}) = {found.share:,}; {found.remainder:,} stays in the pool"
+    )
+
+
+def _print_worth(found: Payment, worth: Worth) -> None:
+    """Every factor of pay by scores, in the order in which one follows from the other."""
+    mine = worth.score
+    if not found.took_part:
+        typer.echo("  it brought no update: no score")
+    elif found.refused:
+        typer.echo(f"  its update was refused ({found.refused}): no score")
+    elif not found.weight:
+        typer.echo("  the rule gave its update the weight 0: no score")
+    typer.echo(f"  measured on evaluation slice {worth.slice}, importance v in blob {worth.importance or 'none'}")
+    typer.echo(f"  weight w = {mine.weight:,} of {worth.weight_total:,}")
+    exponent = worth.importance_exponent + worth.grid_exponent
+    typer.echo(
+        f"  raw score -w (v . q) = {mine.raw:,}: it lowered the loss by {worth.value:.6g} "
+        f"(raw * 2^{exponent} / (2 * {worth.weight_total:,}))"
+    )
+    said = {"copy": "nothing counts: another's update, to the bit", "echo": "nothing counts: a move that was known"}
+    counts = said.get(mine.reason, "of which this counts, without what the last moves already contained")
+    typer.echo(f"  counted {mine.counted:,} (in units of raw / 2^{NOVEL_BITS}): {counts}")
+    typer.echo(f"  points {mine.points:,}: counted in units of 2^-{POINT_BITS} of the loss, rounded to nearest")
+    typer.echo(f"  epoch of rounds {worth.epoch_first} to {worth.epoch_last}:")
+    for row in worth.epoch:
+        note = f"  {row.reason}" if row.reason else ""
+        typer.echo(
+            f"    round {row.round:>4}  weight {row.weight:>6,}  points {row.points:>20,}  sum {row.epoch:>20,}{note}"
+        )
+    clipped = max(0, mine.epoch)
+    typer.echo(f"  sum of the epoch {mine.epoch:,}, cut off at zero {clipped:,}")
+    history = ", ".join(f"{number}: {value}" for number, value in worth.reputation)
+    typer.echo(f"  reputation {mine.reputation} thousandths (behind round {history})")
+    typer.echo(f"  claim {clipped:,} * {mine.reputation} = {worth.claim:,} of {worth.claims:,}")
+    if worth.divisor > worth.claims:
+        typer.echo(f"  most lost in this epoch, so claims are measured against typical scores: {worth.divisor:,}")
+    if not worth.claims:
+        typer.echo(f"  nobody has a claim: {worth.remainder:,} stays in the pool")
+    elif worth.settles:
+        typer.echo(
+            f"  the epoch ends here: floor({worth.pool:,} * {worth.claim:,} / {worth.divisor:,}) = {worth.share:,}; "
+            f"{worth.remainder:,} stays in the pool"
+        )
+    else:
+        typer.echo(
+            f"  the epoch goes on to round {worth.epoch_last} and pays then; it would pay {worth.share:,} of {worth.pool:,} now"
+        )
+    typer.echo(f"  line {worth.index} of {worth.size} under scoresRoot, path:")
+    for digest in worth.path:
+        typer.echo(f"    {digest.hex()}")
+    if worth.not_derived:
+        typer.echo(f"  {worth.not_derived}")
+
+
 # ----------------------------------------------------------------------------------------------------------------- reading
 
 
 def _evidence(home: Path, log: Path | None) -> Evidence:
-    """From the file, else from the chain that the home's address book names."""
+    """From the file, else from the ledger that the home's address book names."""
     if log is not None:
         if not log.is_file():
             raise ConfigurationError(f"no record at {log}: `drystone audit log --export {log}` writes one")
         return read(log.read_bytes())
-    from ledger.client import EvmLedger
     from nodes.cli.home import Home
 
-    book = Home(home).address_book()
+    return _read_ledger(Home(home).ledger())
+
+
+def _read_ledger(connection: AnyLedger) -> Evidence:
+    """Everything that a ledger shows now."""
 
     async def entries() -> Evidence:
-        async with EvmLedger(book) as ledger:
-            addresses = Addresses(book.chain_id, book.registry, book.ledger, book.rewards)
-            return take(await ledger.entries(None), addresses)
+        async with connection as ledger:
+            book = ledger.book
+            addresses = Addresses(book.chain_id, book.registry, book.ledger, book.rewards, book.operator)
+            evidence = take(await ledger.entries(None), addresses)
+            if not isinstance(ledger, LocalLedger):
+                return evidence
+            blocks = (await ledger.blocks())[: evidence.head.number + 1]
+            return msgspec.structs.replace(evidence, blocks=blocks)
 
     return asyncio.run(entries())
+
+
+def _anchored(evidence: Evidence, anchors: Path, by: str, whole: bool) -> Evidence:
+    """The evidence with what a chain's checkpoints say of it. `anchors` is the chain's address book, or its exported record."""
+    if not evidence.addresses.operator:
+        raise ConfigurationError("--anchors is for the record of a local log: this one is a chain's")
+    try:
+        data = anchors.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"no address book or record at {anchors}: {error.strerror}") from error
+    chain = read(data) if data.startswith(OPENING) else _read_ledger(connect(AddressBook.from_bytes(data)))
+    known = chain.index.checkpoints
+    node = _named(chain, by).id if by else next(iter(known), 0)
+    if not by and len(known) > 1:
+        raise ConfigurationError(
+            f"nodes {', '.join(map(str, sorted(known)))} have checkpoints there: say with --anchored-by whose are this log's"
+        )
+    found = judge_anchors(evidence.blocks, known.get(node, []), chain.addresses.chain_id, whole)
+    return msgspec.structs.replace(evidence, faults=evidence.faults + chain.faults + found)
 
 
 def _blobs(home: Path, places: list[str]) -> Copies:

@@ -19,6 +19,7 @@ def run(out: Path, as_json: bool, **choices: Any) -> None:
     from devnet.fleet import Shape
     from nodes.operator import Choices
 
+    on = choices.pop("ledger")
     liars, attack = parse_byzantine(choices.pop("byzantine"))
     names = ("devices", "edges", "workload", "client_key", "split", "seed")
     shape = Shape(liars=liars, attack=attack, **{name: choices[name] for name in names})
@@ -38,7 +39,7 @@ def run(out: Path, as_json: bool, **choices: Any) -> None:
                     bar, completed=number, description=f"round {number} of {total}: accuracy {accuracy:.3f}"
                 )
 
-        report = asyncio.run(_interruptible(run_demo(shape, asked, out, Drawn())))
+        report = asyncio.run(_interruptible(run_demo(shape, asked, out, Drawn(), on=on)))
     if as_json:
         print_json(report)
     else:

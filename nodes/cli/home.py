@@ -3,6 +3,8 @@
 ledger.json          the address book that `contracts deploy` wrote
 operator.json        the key that deploys, admits and publishes: a node's key file, or an encrypted keystore
 chain/               the devnet chain's state and log
+log/                 a local log: blocks.jsonl, and the key that signs it
+ledger.head          the newest block of a local log that was read from here
 nodes/NAME/          node.toml, keys.json, state/
 """
 
@@ -15,7 +17,8 @@ from typing import Final, Optional
 
 import msgspec
 
-from ledger.client import AddressBook, EvmLedger
+from ledger.client import AddressBook
+from ledger.connect import AnyLedger, connect
 from ledger.index import Index
 from ledger.keystore import is_keystore
 from middleware.errors import ConfigurationError
@@ -37,6 +40,14 @@ class Home(msgspec.Struct, frozen=True):
         return self.folder / "operator.json"
 
     @property
+    def head_file(self) -> Path:
+        return self.folder / "ledger.head"
+
+    @property
+    def log_folder(self) -> Path:
+        return self.folder / "log"
+
+    @property
     def chain_folder(self) -> Path:
         return self.folder / "chain"
 
@@ -55,7 +66,8 @@ class Home(msgspec.Struct, frozen=True):
     def address_book(self) -> AddressBook:
         if not self.ledger_file.exists():
             raise ConfigurationError(
-                f"no ledger at {self.ledger_file}: run `drystone contracts deploy` first, or give --home"
+                f"no ledger at {self.ledger_file}: run `drystone contracts deploy` or `drystone ledger init` first, or "
+                "give --home"
             )
         return AddressBook.from_bytes(self.ledger_file.read_bytes())
 
@@ -77,8 +89,8 @@ class Home(msgspec.Struct, frozen=True):
                 return f"http://{settings.config.listen}"
         raise ConfigurationError(f"no cloud below {self.folder}: say where it listens with --cloud http://host:port")
 
-    def ledger(self) -> EvmLedger:
-        return EvmLedger(self.address_book())
+    def ledger(self) -> AnyLedger:
+        return connect(self.address_book(), self.head_file)
 
     def operator(self, password_file: Optional[Path] = None) -> AccountKey:
         """The operator's key; the password of an encrypted one is asked for, or is in the file that DRYSTONE_PASSWORD_FILE

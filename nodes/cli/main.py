@@ -11,6 +11,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from nodes.cli.dispute_app import dispute
 from nodes.cli.output import DEBUG, reported
 
 app = typer.Typer(
@@ -23,13 +24,14 @@ app = typer.Typer(
 devnet = typer.Typer(help="A chain on this machine, for trying things out.", no_args_is_help=True)
 contracts = typer.Typer(help="The contracts on the ledger.", no_args_is_help=True)
 account = typer.Typer(help="Accounts that pay for transactions.", no_args_is_help=True)
+ledger = typer.Typer(help="A ledger without a chain: a signed log, and its anchors on a chain.", no_args_is_help=True)
 node = typer.Typer(help="Nodes: create, run, admit, list.", no_args_is_help=True)
 stake = typer.Typer(help="What an owner puts behind its nodes.", no_args_is_help=True)
 task = typer.Typer(help="Tasks: create, follow, stop.", no_args_is_help=True)
 audit = typer.Typer(help="Check what happened, from the ledger and the blobs alone.", no_args_is_help=True)
 for group, name in (
-    (devnet, "devnet"), (contracts, "contracts"), (account, "account"), (node, "node"), (stake, "stake"),
-    (task, "task"), (audit, "audit"),
+    (devnet, "devnet"), (contracts, "contracts"), (ledger, "ledger"), (account, "account"), (node, "node"),
+    (stake, "stake"), (task, "task"), (audit, "audit"), (dispute, "dispute"),
 ):  # fmt: skip
     app.add_typer(group, name=name)
 
@@ -51,6 +53,16 @@ LogOption = Annotated[
 TaskOption = Annotated[int, typer.Option("--task", help="Number of the task.")]
 ScopeOption = Annotated[
     str, typer.Option("--scope", help="public: what anyone can check; auditor: also what needs --key-file to open.")
+]
+DataOption = Annotated[
+    Optional[list[str]],
+    typer.Option("--data", help="table:FILE to measure scored rounds again with; repeatable. The digits need none."),
+]
+PayOption = Annotated[
+    str, typer.Option(help="participation: equal shares each round; scores: by what updates were worth, each epoch.")
+]
+EpochOption = Annotated[
+    int, typer.Option(help="Rounds from one settlement to the next (pay scores); longer is more even.")
 ]
 KeyFileOption = Annotated[
     Optional[Path], typer.Option("--key-file", help="Key file of an auditor, or of whoever acts.")
@@ -102,6 +114,63 @@ def contracts_deploy(
     from nodes.cli import chain
 
     chain.deploy_contracts(home, rpc, key_file, password_file, as_json)
+
+
+# ---------------------------------------------------------------------------------------------------------------- ledger
+
+
+@ledger.command("init")
+@reported
+def ledger_init(
+    home: HomeOption = HOME,
+    listen: Annotated[str, typer.Option(help="host:port where the log will be served.")] = "127.0.0.1:8600",
+    as_json: JsonOption = False,
+) -> None:
+    """Begin a local log in the place of a chain: its key, its first blocks and the address book that names it."""
+    from nodes.cli import ledger as verbs
+
+    verbs.init(home, listen, as_json)
+
+
+@ledger.command("serve")
+@reported
+def ledger_serve(
+    home: HomeOption = HOME,
+    listen: Annotated[str, typer.Option(help="host:port to serve on. Default: the address book's.")] = "",
+) -> None:
+    """Keep the local log below --home and serve it until Ctrl-C."""
+    from nodes.cli import ledger as verbs
+
+    verbs.serve(home, listen)
+
+
+@ledger.command("compare")
+@reported
+def ledger_compare(
+    first: Annotated[Path, typer.Argument(help="A record that `audit log --export` wrote.")],
+    second: Annotated[Path, typer.Argument(help="Another member's record of the same log.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Hold two members' records of one local log against each other: a fork exits 3 and shows both signed blocks."""
+    from nodes.cli import ledger as verbs
+
+    verbs.compare(first, second, as_json)
+
+
+@ledger.command("anchor")
+@reported
+def ledger_anchor(
+    ledger_book: Annotated[Path, typer.Option("--ledger-book", help="Address book of the contracts on the chain.")],
+    key_file: Annotated[Path, typer.Option("--key-file", help="Key of the chain's node that speaks for the log.")],
+    home: HomeOption = HOME,
+    rpc: Annotated[str, typer.Option(help="JSON-RPC address of the chain. Default: the address book's.")] = "",
+    password_file: PasswordFileOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put the local log's root on a chain as a node's checkpoint; once more is no harm."""
+    from nodes.cli import ledger as verbs
+
+    verbs.anchor(home, ledger_book, rpc, key_file, password_file, as_json)
 
 
 @account.command("new")
@@ -329,6 +398,9 @@ def task_new(
     auditor: Annotated[Optional[list[str]], typer.Option(help="Network key (hex) of an auditor; repeatable.")] = None,
     reward: Annotated[int, typer.Option(help="Token units that a round pays in all.")] = 1_000_000,
     samples_cap: Annotated[int, typer.Option(help="Declared samples count as at most this many.")] = 4096,
+    pay: PayOption = "participation",
+    epoch: EpochOption = 10,
+    slices: Annotated[int, typer.Option(help="Parts of the evaluation set; a round uses one (pay scores).")] = 4,
     window: Annotated[int, typer.Option(help="Seconds until an anchored round is final and can be claimed.")] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the model and of local training.")] = 0,
     as_json: JsonOption = False,
@@ -342,6 +414,7 @@ def task_new(
         "grid_exponent": grid_exponent, "min_updates": min_updates, "round_seconds": round_seconds, "epochs": epochs,
         "batch": batch, "learning_rate": learning_rate, "momentum": momentum, "readers": readers,
         "auditors": tuple(auditor or ()), "reward_per_round": reward, "samples_cap": samples_cap, "seed": seed,
+        "pay": pay, "epoch": epoch, "slices": slices,
     }  # fmt: skip
     verbs.new(home, cloud, choices, window, as_json)
 
@@ -480,12 +553,18 @@ def audit_update(
 def audit_verify(
     task_number: TaskOption = 0,
     home: HomeOption = HOME, log: LogOption = None, blobs: BlobsOption = None,
-    scope: ScopeOption = "public", key_file: KeyFileOption = None, as_json: JsonOption = False,
+    scope: ScopeOption = "public", key_file: KeyFileOption = None, data: DataOption = None,
+    anchors: Annotated[
+        Optional[Path],
+        typer.Option(help="Address book or exported record of the chain that a local log was anchored on."),
+    ] = None,
+    anchored_by: Annotated[str, typer.Option(help="Name or number of the node whose checkpoints are this log's.")] = "",
+    as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Check the whole history: VALID exits 0, INVALID 3 and names the first wrong thing, UNVERIFIABLE 4."""
     from nodes.cli import audit as verbs
 
-    verbs.verify(home, log, blobs or [], task_number, scope, key_file, as_json)
+    verbs.verify(home, log, blobs or [], task_number, scope, key_file, as_json, data or [], anchors, anchored_by)
 
 
 @audit.command("replay")
@@ -493,12 +572,12 @@ def audit_verify(
 def audit_replay(
     task_number: TaskOption = 1,
     home: HomeOption = HOME, log: LogOption = None, blobs: BlobsOption = None,
-    scope: ScopeOption = "public", key_file: KeyFileOption = None, as_json: JsonOption = False,
+    scope: ScopeOption = "public", key_file: KeyFileOption = None, data: DataOption = None, as_json: JsonOption = False,
 ) -> None:  # fmt: skip
-    """Recompute every aggregate, model and reward of a task and compare them to the bit."""
+    """Recompute every aggregate, model, score and reward of a task and compare them to the bit."""
     from nodes.cli import audit as verbs
 
-    verbs.replay(home, log, blobs or [], task_number, scope, key_file, as_json)
+    verbs.replay(home, log, blobs or [], task_number, scope, key_file, as_json, data or [])
 
 
 @audit.command("explain")
@@ -574,7 +653,12 @@ def demo(
     codec: Annotated[str, typer.Option(help="none, topk, int8 or topk+int8.")] = "none",
     split: Annotated[str, typer.Option(help="iid, dirichlet:A or client.")] = "dirichlet:0.5",
     model: Annotated[str, typer.Option(help="auto, mlp:A-B-C, cnn1d or cnn2d.")] = "auto",
+    pay: PayOption = "participation",
+    epoch: EpochOption = 10,
     seed: Annotated[int, typer.Option(help="Seed of the deal, the model and the training.")] = 0,
+    on: Annotated[
+        str, typer.Option("--ledger", help="evm: a chain on this machine; local: a signed log, no chain.")
+    ] = "evm",
     out: Annotated[Path, typer.Option(help="Folder for the report, the picture and the record.")] = Path("runs/demo"),
     as_json: JsonOption = False,
 ) -> None:
@@ -584,6 +668,7 @@ def demo(
     verbs.run(
         out, as_json, workload=workload, client_key=client_key, devices=devices, edges=edges, rounds=rounds,
         byzantine=byzantine, aggregator=aggregator, arrangement=arrangement, codec=codec, split=split, model=model, seed=seed,
+        pay=pay, epoch=epoch, ledger=on,
     )  # fmt: skip
 
 

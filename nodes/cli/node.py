@@ -35,7 +35,7 @@ def init(
     keys = create_node(place.node_folder(name), config)
     print(f"{name}: network key {keys.network.public.hex()}")
     print(f"run it:   drystone node run --tier {tier} --config {place.node_folder(name) / 'node.toml'}")
-    if config.rank is Tier.CLOUD and place.operator_file.exists():
+    if config.rank is Tier.CLOUD and place.operator_file.exists() and not place.address_book().operator:
         _fund(place, keys.account.address)
         print("funded:   1 ETH from the operator, for its transactions")
 

@@ -137,15 +137,17 @@ class History:
             account_signature=self.account[node].sign_digest(digest), net_key_proof=self.network[node].sign_digest(digest),
         )  # fmt: skip
 
+    window = 0  # seconds, of the task
+
     def create(self) -> None:
         for node in (CLOUD, *EDGES, *DEVICES):
             self.mine(self.registration(node))
         data = encode_policy(self.policy)
         self.genesis = self.store.put(tensors.encode_model(self.model))
-        terms = CreateTask.of(CLOUD, 0, self.genesis, self.policy)
+        terms = CreateTask.of(CLOUD, self.window, self.genesis, self.policy)
         self.mine(
             TaskCreated(
-                task=TASK, cloud=CLOUD, publisher=b"\x99" * 20, window=0, policy_hash=policy_hash(data),
+                task=TASK, cloud=CLOUD, publisher=b"\x99" * 20, window=self.window, policy_hash=policy_hash(data),
                 genesis_model=self.genesis, rule=terms.rule, trim=terms.trim, width=terms.width, chunks=terms.chunks,
                 policy=data,
             )
@@ -250,9 +252,9 @@ class History:
             roster_root=roots.roster_root(self.roster(self.roster_block)), roster_block=self.roster_block,
             rewards=self.rewards,
         )  # fmt: skip
-        settlement = self.settled(
-            number, settling.settle(DOMAIN.context, self.policy, opening, self.received(number), self.forced(number))
-        )
+        received, forced = self.received(number), self.forced(number)
+        settlement = self.settled(number, settling.settle(DOMAIN.context, self.policy, opening, received, forced))
+        settlement = self.scored(number, settlement, opening, received)
         header, blob = settling.finish(settlement, encode_metrics({"accuracy": 0.5, "loss": 0.5}))
         manifest = self.manifest(number, decode_manifest(blob))
         header = self.header(
@@ -286,6 +288,10 @@ class History:
 
     def settled(self, number: int, settlement: Settlement) -> Settlement:
         """Where a cloud that lies about the result would."""
+        return settlement
+
+    def scored(self, number: int, settlement: Settlement, opening: Opening, received: list[Reported]) -> Settlement:
+        """Where a cloud that pays scores would measure and pay."""
         return settlement
 
     def manifest(self, number: int, manifest: Manifest) -> Manifest:

@@ -82,6 +82,24 @@ async def test_kill_minus_nine_of_every_kind_of_daemon_loses_nothing(tmp_path: P
     assert report["transactions_per_round"] == 1
 
 
+async def test_scores_are_paid_and_replayed_though_the_cloud_is_killed(tmp_path: Path) -> None:
+    """Round 4 is scored with moves and standings that a cloud which was killed reads from its blobs."""
+    told = Told()
+
+    async def faults(fleet: Fleet) -> None:
+        while told.rounds < 2:
+            told.reached.clear()
+            await told.reached.wait()
+        fleet.kill("cloud")
+        fleet.restart("cloud")
+
+    choices = small(rounds=5, aggregator="mean", tolerate=0, pay="scores", epoch=2)
+    report = await run_demo(Shape(devices=4), choices, tmp_path, told, faults)
+    check(report, 5)
+    assert report["policy"]["pay"] == "scores"
+    assert 0 < sum(report["rewards"].values()) <= 5 * report["policy"]["reward_per_round"]
+
+
 def test_an_interrupted_demo_leaves_no_process_behind(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "nodes.cli.main", "demo", "--devices", "5", "--out", str(tmp_path)]
     with (tmp_path / "out.log").open("wb") as log:

@@ -10,12 +10,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from middleware.protocol.scoring import scores_root
 from middleware.trust import keys, merkle, roots
 from middleware.trust.access import registration_digest_of
 from middleware.trust.eip712 import Domain, edge_root_digest, header_hash, receipt_digest, rotation_digest
 from middleware.types import EdgeLeaf, Header, Leaf, Policy, Receipt, Seen, Tier
 from middleware.wire import commitment, message
-from middleware.wire.manifest import Manifest, ManifestEdge, ManifestUpdate, encode_manifest
+from middleware.wire.manifest import Manifest, ManifestEdge, ManifestScore, ManifestUpdate, Scoring, encode_manifest
 from middleware.wire.policy import encode_policy
 
 SIZES = range(1, 201)
@@ -170,6 +171,12 @@ def message_vectors() -> dict[str, Any]:
         7, 3, 31337, LEDGER.contract, 12, -13, False, digest("in"), digest("out"),
         (ManifestEdge(report, (ManifestUpdate(STORED_UPDATE, 0, 1, digest("key")),)),), (), 1, ((11, 1 << 100),), METRICS,
     )  # fmt: skip
+    lines = (ManifestScore(11, -(1 << 100), -(1 << 124), 12345, 937), ManifestScore(12, 7, 0, 0, 500, "echo"))
+    scored = Manifest(
+        7, 3, 31337, LEDGER.contract, 12, -13, False, digest("in"), digest("out"),
+        (ManifestEdge(report, (ManifestUpdate(STORED_UPDATE, 0, 1, digest("key")),)),), (), 1, ((11, 1 << 100),), METRICS,
+        Scoring(digest("importance"), -17, 3, 5_000_000, lines),
+    )  # fmt: skip
     return {
         "chain_id": LEDGER.chain_id,
         "ledger": LEDGER.contract.hex(),
@@ -178,7 +185,20 @@ def message_vectors() -> dict[str, Any]:
         "account": ACCOUNT.address.hex(),
         "frames": frames,
         "manifest": encode_manifest(manifest).hex(),
+        "manifest_scored": encode_manifest(scored).hex(),
+        "scores_root": scores_root(scored.scoring).hex(),
         "policy": encode_policy(Policy("digits", "mlp:64-256-10", 19_210)).decode(),
+        "policy_scored": encode_policy(
+            Policy(
+                "digits",
+                "mlp:64-256-10",
+                19_210,
+                pay="scores",
+                epoch_rounds=5,
+                evaluation=digest("slices").hex(),
+                evaluation_slices=4,
+            )
+        ).decode(),
         "leaf_data": commitment.leaf_data(LEDGER.context, LEAF).hex(),
         "edge_leaf_data": commitment.edge_leaf_data(LEDGER.context, EDGE_LEAF).hex(),
         "receipt_digest": receipt_digest(LEDGER, RECEIPT).hex(),

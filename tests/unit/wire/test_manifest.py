@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -9,7 +10,15 @@ from hypothesis import strategies as st
 
 from middleware.errors import ConfigurationError, PeerFault
 from middleware.types import Limits
-from middleware.wire.manifest import Manifest, ManifestEdge, ManifestUpdate, decode_manifest, encode_manifest
+from middleware.wire.manifest import (
+    Manifest,
+    ManifestEdge,
+    ManifestScore,
+    ManifestUpdate,
+    Scoring,
+    decode_manifest,
+    encode_manifest,
+)
 
 FIXED = settings(derandomize=True, deadline=None, max_examples=200, database=None)
 EDGE = ManifestEdge(
@@ -31,11 +40,48 @@ def test_decoding_undoes_encoding(rewards: list[tuple[int, int]], edges: int, vo
     assert decode_manifest(encode_manifest(value)) == value
 
 
+WIDE = st.integers(-(2**127), 2**127 - 1)
+SCORES = st.lists(
+    st.builds(
+        ManifestScore, st.integers(0, 2**32 - 1), WIDE, st.just(0), WIDE, st.integers(0, 1500),
+        st.sampled_from(["", "copy", "echo"]),
+    ),
+    max_size=5, unique_by=lambda one: one.node,
+)  # fmt: skip
+SCORED = msgspec.structs.replace(MANIFEST, scoring=Scoring(bytes(32), -17, 2, 5, (ManifestScore(3, -5, -7, 9, 1000),)))
+
+
+@FIXED
+@given(SCORES, st.integers(-128, 0), st.integers(0, 2**128 - 1))
+def test_decoding_undoes_encoding_of_scores(scores: list[ManifestScore], exponent: int, pool: int) -> None:
+    value = msgspec.structs.replace(MANIFEST, scoring=Scoring(bytes(32), exponent, 0, pool, tuple(scores)))
+    assert decode_manifest(encode_manifest(value)) == value
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: ManifestScore(3, 1 << 127, 0, 0, 1000),
+        lambda: ManifestScore(3, 0, 0, -(1 << 127) - 1, 1000),
+        lambda: ManifestScore(3, 0, 0, 0, -1),
+        lambda: ManifestScore(3, 0, 0, 0, 1000, "late"),
+        lambda: ManifestScore(3, 5, 5, 0, 1000, "copy"),
+        lambda: Scoring(bytes(31), 0, 0, 0, ()),
+        lambda: Scoring(bytes(32), 1, 0, 0, ()),
+        lambda: Scoring(bytes(32), 0, 0, 1 << 128, ()),
+        lambda: Scoring(bytes(32), 0, 0, 0, (ManifestScore(3, 0, 0, 0, 0), ManifestScore(3, 0, 0, 0, 0))),
+    ],
+)
+def test_impossible_scores_cannot_be_built(build: Callable[[], object]) -> None:
+    with pytest.raises(ConfigurationError):
+        build()
+
+
 @FIXED
 @given(st.binary(max_size=100), st.integers(0, 300), st.integers(0, 300))
 def test_any_bytes_decode_or_are_malformed(noise: bytes, start: int, end: int) -> None:
-    data = encode_manifest(MANIFEST)
-    for attempt in (noise, data[:start] + noise + data[end:]):
+    whole = [encode_manifest(manifest) for manifest in (MANIFEST, SCORED)]
+    for attempt in (noise, *(data[:start] + noise + data[end:] for data in whole)):
         try:
             value = decode_manifest(attempt)
         except PeerFault as fault:

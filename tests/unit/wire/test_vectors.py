@@ -49,7 +49,9 @@ def test_a_golden_frame_decodes_verifies_and_encodes_to_itself(kind: type[messag
 
 
 def test_the_golden_manifest_and_policy_decode_and_encode_to_themselves() -> None:
-    manifest = bytes.fromhex(GOLDEN["manifest"])
-    assert encode_manifest(decode_manifest(manifest)) == manifest
-    policy = GOLDEN["policy"].encode()
-    assert encode_policy(decode_policy(policy)) == policy
+    for name in ("manifest", "manifest_scored"):
+        manifest = bytes.fromhex(GOLDEN[name])
+        assert encode_manifest(decode_manifest(manifest)) == manifest
+    for name in ("policy", "policy_scored"):
+        policy = GOLDEN[name].encode()
+        assert encode_policy(decode_policy(policy)) == policy
