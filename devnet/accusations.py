@@ -305,7 +305,8 @@ def omission(chain: Specification, scene: Scene, random: Random, cloud: AccountK
     leaf = msgspec.structs.replace(random.choice(edge.leaves), sequence=random.choice([0, 77]))
     index = random.choice([0, count - 1, count, count + 3])
     receipt = _receipt(scene, edge, index, chain.leaf_hash(leaf))
-    found, path = ZERO32, ()
+    found: bytes = ZERO32
+    path: tuple[bytes, ...] = ()
     if index < count:
         found, path = edge.tree.levels[0][index], tuple(edge.tree.path(index))
     signed = edge.key.sign_digest(eip712.receipt_digest(chain.ledger_domain, receipt))
@@ -317,7 +318,8 @@ def edge_omission(chain: Specification, scene: Scene, random: Random, cloud: Acc
     index = random.choice([0, count - 1, count])
     leaf = random.choice([scene.inputs.levels[0][0], sha256(b"another").digest()])
     receipt = Receipt(header.task, header.round, chain.task(header.task).cloud, index, leaf)
-    found, path = ZERO32, ()
+    found: bytes = ZERO32
+    path: tuple[bytes, ...] = ()
     if index < count:
         found, path = scene.inputs.levels[0][index], tuple(scene.inputs.path(index))
     signed = cloud.sign_digest(eip712.receipt_digest(chain.ledger_domain, receipt))
@@ -340,7 +342,7 @@ def conflicting_receipts(chain: Specification, scene: Scene, random: Random, clo
 
 def conflicting_roots(chain: Specification, scene: Scene, random: Random, cloud: AccountKey) -> calls.AnyCall:
     edge = scene.edges[_edge(scene, random)]
-    change = random.choice([{}, {"count": 99}, {"roster_block": 99}, {"weights": b"\x01" * 32}])
+    change: dict[str, Any] = random.choice([{}, {"count": 99}, {"roster_block": 99}, {"weights": b"\x01" * 32}])
     other = msgspec.structs.replace(edge.report, **change)
     signed = edge.key.sign_digest(eip712.edge_root_digest(chain.ledger_domain, other))
     return calls.ConflictingRoots(edge.report, edge.signature, other, signed)
@@ -435,13 +437,14 @@ _WANTED: Final = {
 }  # fmt: skip
 
 
-def possible(scene: Scene) -> list[str]:
+def possible(scene: Scene, random: Random) -> list[str]:
     """The accusations that this scene has the parts for, the one for its fault first."""
     if not scene.edges or not all(edge.leaves for edge in scene.edges):
         return ["forced_ignored", "conflicting_receipts", "conflicting_roots", "edge_omission"][
             : 4 if scene.edges else 1
         ]
     names = [name for name in ACCUSATIONS if scene.levels or name not in _OF_SUMS]
+    random.shuffle(names)
     return sorted(names, key=lambda name: name != _WANTED.get(scene.fault))
 
 

@@ -38,7 +38,7 @@ from middleware.errors import LedgerRefused
 from middleware.trust import chunks, merkle
 from middleware.trust.eip712 import direct_digest, header_hash, registration_digest, rotation_digest
 from middleware.trust.keys import AccountKey
-from middleware.types import ZERO20, ZERO32, Header, Leaf
+from middleware.types import ZERO20, ZERO32, Header, Leaf, Status
 
 POLICY: Final = b'{"rounds":3}'
 GENESIS: Final = sha256(b"genesis").digest()
@@ -57,7 +57,9 @@ OWNER, STRANGER = named("owner"), named("stranger")
 PEOPLE: Final = [
     key.address for key in (REGISTRAR_KEY, PUBLISHER_KEY, PAUSER_KEY, COUNCIL_KEY, OWNER, STRANGER, *NODES)
 ]  # fmt: skip
-KEYS: Final = {key.address: key for key in (OWNER, STRANGER, *NODES)}
+KEYS: Final = {
+    key.address: key for key in (REGISTRAR_KEY, PUBLISHER_KEY, PAUSER_KEY, COUNCIL_KEY, OWNER, STRANGER, *NODES)
+}
 NET_KEYS: Final = [sha256(f"network {number}".encode()).digest() for number in range(14)]
 REG, PUB, OWN, ODD = (key.address for key in (REGISTRAR_KEY, PUBLISHER_KEY, OWNER, STRANGER))
 
@@ -258,11 +260,13 @@ def readable(chain: Specification, now: int, headers: Sequence[tuple[Header, int
     """Everything that can be asked of the contracts after a walk, with what the specification would answer."""
     found: list[tuple[View, object]] = [
         (("Registry", "count"), chain.count), (("Registry", "paused"), chain.paused["Registry"]),
-        (("Ledger", "count"), len(chain.tasks)), (("Ledger", "paused"), chain.paused["Ledger"]),
+        (("Registry", "seized"), chain.seized), (("Ledger", "count"), len(chain.tasks)),
+        (("Ledger", "paused"), chain.paused["Ledger"]),
         (("Credit", "totalSupply"), chain.token.supply), (("Court", "count"), chain.disputes),
     ]  # fmt: skip
     for id in (*chain.nodes, chain.count + 1):
         found.append((("Registry", "node", id), camel(chain.node(id))))
+        found.append((("Registry", "slashable", id), chain.slashable(id)))
         found.append((("Registry", "proposedAccount", id), chain.proposed.get(id, ZERO20)))
     for first, batch in chain.batches.items():
         found.append((("Registry", "batch", first), camel(batch)))
@@ -272,6 +276,8 @@ def readable(chain: Specification, now: int, headers: Sequence[tuple[Header, int
         found.append((("Rewards", "funded", id), chain.funded.get(id, 0)))
         found.append((("Rewards", "paid", id), chain.paid.get(id, 0)))
         found.append((("Rewards", "claimed", id, 1), chain.claimed.get((id, 1), 0)))
+    for node, log in chain.logs.items():
+        found.append((("Ledger", "log", node), [log.size, log.root]))
     for (task, link), k in chain.forced_index.items():
         found.append((("Ledger", "forcedIndex", task, link), k))
         found.append((("Ledger", "forcedAt", task, k), chain.forced_at[task, k]))
@@ -286,8 +292,8 @@ def readable(chain: Specification, now: int, headers: Sequence[tuple[Header, int
         found.append((("Court", "withdrawable", account), chain.withdrawable.get(account, 0)))
     for key in NET_KEYS:
         found.append((("Registry", "idOfKey", key), chain.id_of_key.get(key, 0)))
-    for kind, task, round, accused in chain.proven:
-        found.append((("Arbiter", "proven", kind, task, round, accused), True))
+    for case, verdict in chain.verdicts.items():
+        found.append((("Arbiter", "verdict", *case), [verdict.beneficiary, verdict.amount]))
     for id in range(1, chain.disputes + 1):
         found.append((("Court", "demandOf", id), camel(chain.demands.get(id, DemandState()))))
         found.append((("Court", "challengeOf", id), camel(chain.challenges.get(id, ChallengeState()))))
@@ -308,6 +314,28 @@ seeds = st.integers(0, 1 << 32)
 rarely = st.sampled_from([False, False, False, True])
 
 
+Small = tuple[Callable[..., None], dict[str, st.SearchStrategy[Any]]]  # a method and what it is called with
+_DISTURBANCES: Final[list[Small]] = []
+_MOTIONS: Final[list[Small]] = []
+
+
+def _one_of(
+    small: list[Small], **strategies: st.SearchStrategy[Any]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Adds a method to the small things that `draw_one` draws from, so that all of them together weigh as one rule."""
+
+    def add(method: Callable[..., None]) -> Callable[..., None]:
+        small.append((method, strategies))
+        return method
+
+    return add
+
+
+def draw_one(walk: Walk, data: st.DataObject, small: Sequence[Small]) -> None:
+    method, strategies = data.draw(st.sampled_from(small))
+    method(walk, **{name: data.draw(strategy, name) for name, strategy in strategies.items()})
+
+
 class Opened(msgspec.Struct, frozen=True):
     """Both ledgers after `opening` and `gathering`."""
 
@@ -318,35 +346,56 @@ class Opened(msgspec.Struct, frozen=True):
 
 def open_both(evm: Evm) -> Opened:
     """Makes the calls of `opening` and `gathering` to both."""
-    left, right = SpecificationWorld(evm), EvmWorld(evm)
-    deadline = evm.now + LATER
+    pair, deadline = Pair(evm, specification(evm)), evm.now + LATER
     for makes in (opening, gathering):
-        for call, sender in makes(evm, left.specification, deadline):
-            now = evm.now + 1
-            said, heard = left.act(call, sender, now), right.act(call, sender, now)
-            if said != heard or said.error:
-                raise RuntimeError(f"{call}: the specification says {said}, the contracts {heard}")
-    return Opened(evm, left.specification, deadline)
+        for call, sender in makes(evm, pair.chain, deadline):
+            if (step := pair.act(call, sender)).error:
+                raise RuntimeError(f"{call} was refused: {step.error}{step.arguments}")
+    return Opened(evm, pair.chain, deadline)
 
 
 class Difference(AssertionError):
     """The two ledgers do not agree."""
 
 
+class Pair:
+    """Both ledgers, told the same."""
+
+    def __init__(self, evm: Evm, start: Specification) -> None:
+        self.evm = evm
+        self.left, self.right = SpecificationWorld(evm, start), EvmWorld(evm)
+        self.chain = self.left.specification
+
+    def act(self, call: AnyCall, sender: bytes, wait: int = 1) -> Step:
+        """What both did, `wait` seconds after the call before. Raises Difference."""
+        now = self.evm.now + wait
+        said, heard = self.left.act(call, sender, now), self.right.act(call, sender, now)
+        if said != heard:
+            raise Difference(f"{call} by {sender.hex()}: the specification says {said}, the contracts {heard}")
+        return said
+
+    def compare(self, headers: Sequence[tuple[Header, int]] = ()) -> None:
+        """Reads everything from both. Raises Difference."""
+        wanted = readable(self.chain, self.evm.now, headers)
+        for (view, said), heard in zip(wanted, self.evm.views([view for view, _ in wanted]), strict=True):
+            if heard != (said if isinstance(said, list) else [said]):
+                raise Difference(f"{view}: the specification says {said}, the contracts {heard}")
+
+
 class Walk(RuleBasedStateMachine):
-    """Random calls, sensible and not, made to both. `opened` is set by whoever runs the walk; `finished` is told of every
-    sequence that came to its end."""
+    """What all walks share: calls made to both, what disturbs them, and the comparison. `opened` is set by whoever runs the
+    walk."""
 
     opened: ClassVar[Opened]
-    finished: ClassVar[Callable[[int], object]] = staticmethod(lambda steps: None)
+    judges: ClassVar[tuple[str, ...]] = ("both", "both", "both", "both", "first", "second")  # who of them is a contract
 
     def __init__(self) -> None:
         super().__init__()
         self.evm = self.opened.evm
         self.before = self.evm.snapshot()
         self.deadline = self.opened.deadline
-        self.left, self.right = SpecificationWorld(self.evm, self.opened.specification.copy()), EvmWorld(self.evm)
-        self.chain = self.left.specification
+        self.pair = Pair(self.evm, self.opened.specification.copy())
+        self.chain = self.pair.chain
         self.anchored: list[tuple[Header, int]] = []
         self.scenes: list[Scene] = []
         self.members: list[calls.Materialise] = []
@@ -355,30 +404,90 @@ class Walk(RuleBasedStateMachine):
         self.steps = 0
 
     def both(self, call: AnyCall, sender: bytes, wait: int = 1) -> Step:
-        now = self.evm.now + wait
-        left, right = self.left.act(call, sender, now), self.right.act(call, sender, now)
-        if left != right:
-            raise Difference(f"{call} by {sender.hex()}: the specification says {left}, the contracts {right}")
         self.steps += 1
-        return left
+        return self.pair.act(call, sender, wait)
 
     def teardown(self) -> None:
         self.evm.revert(self.before)
-        self.finished(self.steps)
 
     def account(self, id: int) -> bytes:
         """A node's account; a stranger's where there is none."""
         found = self.chain.node(id).account
         return found if found in KEYS else ODD
 
-    @initialize(judges=st.sampled_from(["both", "both", "both", "first", "second", "nobody"]))
-    def name_arbiters(self, judges: str) -> None:
-        if judges == "nobody":
+    @initialize(judges=st.integers(0, 5))
+    def name_arbiters(self, judges: int) -> None:
+        kind = self.judges[judges % len(self.judges)]
+        if kind == "nobody":
             return
-        first = self.evm.contracts["Arbiter"] if judges != "second" else NODES[13].address
-        second = self.evm.contracts["Court"] if judges != "first" else NODES[13].address
+        first = self.evm.contracts["Arbiter"] if kind != "second" else NODES[13].address
+        second = self.evm.contracts["Court"] if kind != "first" else NODES[13].address
         self.both(calls.SetRegistryArbiters(first, second), self.evm.admin)
         self.both(calls.SetLedgerArbiters(first, second), self.evm.admin)
+
+    # ----------------------------------------------------------------------------------------------------- disturbances
+
+    @_one_of(_DISTURBANCES,
+        kind=st.sampled_from([calls.Admit, calls.Suspend, calls.Reinstate, calls.Revoke, calls.AcceptAccount]),
+        id=ids, sender=st.one_of(people, st.just(REG), st.just(OWN)), wait=seconds,
+    )  # fmt: skip
+    def change_status(self, kind: Any, id: int, sender: bytes, wait: int) -> None:
+        self.both(kind(id), sender, wait)
+
+    @_one_of(_DISTURBANCES, id=ids, account=people, sender=people, honest=st.booleans())
+    def propose_account(self, id: int, account: bytes, sender: bytes, honest: bool) -> None:
+        if self.both(calls.ProposeAccount(id, account), self.account(id) if honest else sender).error == "":
+            self.both(calls.AcceptAccount(id), account)
+
+    @_one_of(_DISTURBANCES,
+        id=ids, amount=st.sampled_from([0, 1, 100, 1_001]), part=st.sampled_from([0, 1, 100, 2_000]),
+        to=st.sampled_from([ODD, ZERO20]), honest=st.booleans(),
+    )  # fmt: skip
+    def slash(self, id: int, amount: int, part: int, to: bytes, honest: bool) -> None:
+        judge = NODES[13].address if honest else ODD
+        self.both(calls.Slash(id, amount, GENESIS), judge)
+        self.both(calls.Settle(to, part, amount // 2), judge)
+
+    @_one_of(_DISTURBANCES,
+        kind=st.sampled_from([calls.HoldNode, calls.ReleaseNode, calls.HoldTask, calls.ReleaseTask]), id=ids,
+        honest=st.booleans(),
+    )  # fmt: skip
+    def hold(self, kind: Any, id: int, honest: bool) -> None:
+        self.both(kind(id), NODES[13].address if honest else ODD)
+
+    @_one_of(_DISTURBANCES, task=tasks, round=st.integers(0, 2), honest=st.booleans())
+    def strike(self, task: int, round: int, honest: bool) -> None:
+        self.both(calls.Strike(task, round), NODES[13].address if honest else ODD)
+
+    @_one_of(_DISTURBANCES, task=tasks, sender=st.one_of(people, st.just(PUB)))
+    def close_task(self, task: int, sender: bytes) -> None:
+        self.both(calls.CloseTask(task), sender)
+
+    @_one_of(_DISTURBANCES,
+        task=tasks, device=st.sampled_from([4, 4, 5, 6, 2]), ahead=st.integers(0, 2), weight=st.sampled_from([0, 5, 5, 5]),
+        edge=st.sampled_from([None, None, None, 3]), forged=rarely,
+    )  # fmt: skip
+    def submit_direct(self, task: int, device: int, ahead: int, weight: int, edge: int | None, forged: bool) -> None:
+        node = self.chain.node(device)
+        signer = STRANGER if forged else KEYS[self.account(device)]
+        wish = {"task": task, "round": self.chain.task(task).head + ahead, "node": device, "weight": weight}
+        self.both(direct(self.chain, signer, **wish, edge=node.parent if edge is None else edge), ODD)
+
+    @rule(data=st.data())
+    def disturb(self, data: st.DataObject) -> None:
+        draw_one(self, data, _DISTURBANCES)
+
+    # ------------------------------------------------------------------------------------------------------- comparison
+
+    @invariant()
+    def remember_the_same(self) -> None:
+        self.pair.compare(self.anchored[-3:])
+
+
+class Members(Walk):
+    """Who takes part, what is promised, who is paid."""
+
+    judges = ("second", "first", "nobody")
 
     # -------------------------------------------------------------------------------------------------------- registry
 
@@ -402,25 +511,9 @@ class Walk(RuleBasedStateMachine):
     def register_well(self, node: int, key: int, wait: int) -> None:
         self.both(registration(self.chain, self.deadline, node, key, tier=2, parent=1), REG, wait)
 
-    @rule(
-        kind=st.sampled_from([calls.Admit, calls.Suspend, calls.Reinstate, calls.Revoke, calls.AcceptAccount]),
-        id=ids, sender=st.one_of(people, st.just(REG), st.just(OWN)), wait=seconds,
-    )  # fmt: skip
-    def change_status(self, kind: Any, id: int, sender: bytes, wait: int) -> None:
-        self.both(kind(id), sender, wait)
-
-    @rule(id=st.sampled_from([1, 1, 2, 3]))
-    def reinstate(self, id: int) -> None:
-        self.both(calls.Reinstate(id), REG)
-
     @rule(id=ids, key=st.integers(0, 13), signer=st.sampled_from(NODES), nonce=st.integers(0, 1), late=st.booleans())
     def rotate_key(self, id: int, key: int, signer: AccountKey, nonce: int, late: bool) -> None:
         self.both(rotation(self.chain, self.evm.now if late else self.deadline, id, key, signer, nonce), ODD)
-
-    @rule(id=ids, account=people, sender=people, honest=st.booleans())
-    def propose_account(self, id: int, account: bytes, sender: bytes, honest: bool) -> None:
-        if self.both(calls.ProposeAccount(id, account), self.account(id) if honest else sender).error == "":
-            self.both(calls.AcceptAccount(id), account)
 
     @rule(id=ids, meta=st.sampled_from([GENESIS, ZERO32]), sender=people)
     def describe(self, id: int, meta: bytes, sender: bytes) -> None:
@@ -504,10 +597,6 @@ class Walk(RuleBasedStateMachine):
     ) -> None:
         self.both(new_task(cloud, 50, rule_number, trim, width, size, policy), PUB if honest else ODD)
 
-    @rule(task=tasks, sender=st.one_of(people, st.just(PUB)))
-    def close_task(self, task: int, sender: bytes) -> None:
-        self.both(calls.CloseTask(task), sender)
-
     @rule(
         task=tasks, wait=seconds, sender=st.one_of(st.just(NODES[0].address), people),
         flaw=st.sampled_from(
@@ -523,16 +612,6 @@ class Walk(RuleBasedStateMachine):
         if self.both(calls.AnchorRound(made), sender, wait).error == "":
             self.anchored.append((made, self.evm.now))
             self.both(calls.AnchorRound(made), ODD)
-
-    @rule(
-        task=tasks, device=st.sampled_from([4, 4, 5, 6, 2]), ahead=st.integers(0, 2), weight=st.sampled_from([0, 5, 5, 5]),
-        edge=st.sampled_from([None, None, None, 3]), forged=rarely,
-    )  # fmt: skip
-    def submit_direct(self, task: int, device: int, ahead: int, weight: int, edge: int | None, forged: bool) -> None:
-        node = self.chain.node(device)
-        signer = STRANGER if forged else KEYS[self.account(device)]
-        wish = {"task": task, "round": self.chain.task(task).head + ahead, "node": device, "weight": weight}
-        self.both(direct(self.chain, signer, **wish, edge=node.parent if edge is None else edge), ODD)
 
     @rule(
         id=st.sampled_from([1, 2, 4, 11]), grows=st.integers(-1, 4), forked=rarely, flawed=rarely, seed=seeds,
@@ -559,24 +638,6 @@ class Walk(RuleBasedStateMachine):
     )  # fmt: skip
     def name_arbiters_again(self, kind: Any, honest: bool, first: bytes) -> None:
         self.both(kind(first, NODES[13].address), self.evm.admin if honest else ODD)
-
-    @rule(
-        id=ids, amount=st.sampled_from([0, 1, 100, 1_001]), part=st.sampled_from([0, 1, 100, 2_000]),
-        to=st.sampled_from([ODD, ZERO20]), honest=st.booleans(),
-    )  # fmt: skip
-    def slash(self, id: int, amount: int, part: int, to: bytes, honest: bool) -> None:
-        self.both(calls.Slash(id, amount, GENESIS, to, part), NODES[13].address if honest else ODD)
-
-    @rule(
-        kind=st.sampled_from([calls.HoldNode, calls.ReleaseNode, calls.HoldTask, calls.ReleaseTask]), id=ids,
-        honest=st.booleans(),
-    )  # fmt: skip
-    def hold(self, kind: Any, id: int, honest: bool) -> None:
-        self.both(kind(id), NODES[13].address if honest else ODD)
-
-    @rule(task=tasks, round=st.integers(0, 2), honest=st.booleans())
-    def strike(self, task: int, round: int, honest: bool) -> None:
-        self.both(calls.Strike(task, round), NODES[13].address if honest else ODD)
 
     # ---------------------------------------------------------------------------------------------------------- rewards
 
@@ -614,36 +675,68 @@ class Walk(RuleBasedStateMachine):
             self.both(calls.CloseTask(task), PUB)
         self.both(calls.ReclaimUnused(task), sender)
 
-    # ----------------------------------------------------------------------------------------------------------- arbiter
+
+class Trials(Walk):
+    """Rounds with faults in them, and whoever accuses somebody of one."""
+
+    most_accusations: ClassVar[int] = 5
 
     @rule(
         task=st.sampled_from([2, 2, 3, 4, 5, 5, 5]), fault=st.sampled_from(FAULTS), seed=seeds,
         shape=st.sampled_from([(3,), (1, 2), (2, 16), (18, 1), (35,), (0, 2), (3, 0), ()]),
-        roster_block=st.sampled_from([0, 60, 95, 130, 1_000]), accusations=st.integers(0, 3), flawed=rarely,
-        wait=st.sampled_from([1, 1, 1_000, 3_601, 90_000]),
+        roster_block=st.sampled_from([0, 60, 95, 130, 1_000]), accusations=st.integers(0, 5), flawed=rarely,
+        wait=st.sampled_from([1, 1, 1_000, 3_601, 90_000]), forced=rarely,
     )  # fmt: skip
     def play_and_accuse(
         self, task: int, fault: str, seed: int, shape: tuple[int, ...], roster_block: int, accusations: int, flawed: bool,
-        wait: int,
+        wait: int, forced: bool,
     ) -> None:  # fmt: skip
+        task = self.ready(task)
+        if forced:
+            wish = {"task": task, "round": self.chain.task(task).head + 1, "edge": self.chain.node(4).parent}
+            self.both(direct(self.chain, KEYS[self.account(4)], **wish), ODD)
         edges = [(id, KEYS[self.account(id)]) for id in (2, 3)][: len(shape)]
         scene = play(self.chain, task, edges, shape, fault, seed, entries(self.chain.task(task).head + 1), roster_block)
         if self.both(calls.AnchorRound(scene.header), self.account(1), wait).error == "":
             scene.anchored_at = self.evm.now
             self.anchored.append((scene.header, self.evm.now))
         self.scenes.append(scene)
-        for name in possible(scene)[:accusations]:
+        for name in possible(scene, Random(seed))[: min(accusations, self.most_accusations)]:
             self.accuse_of(scene, name, Random(seed), flawed)
+
+    def ready(self, task: int) -> int:
+        """The task, or another one like it, with a cloud that may go on."""
+        if self.chain.node(1).status == Status.SUSPENDED:
+            self.both(calls.Reinstate(1), REG)
+        known = self.chain.task(task)
+        if known.open:
+            return task
+        wish = new_task(1, 1_000, known.rule, known.trim, known.width)
+        return len(self.chain.tasks) if self.both(wish, PUB).error == "" else task
+
+    def accuse_of(self, scene: Scene, name: str, random: Random, flawed: bool, wait: int = 1) -> None:
+        call = ACCUSATIONS[name](self.chain, scene, random, KEYS[self.account(1)])
+        self.both(altered(call, random) if flawed else call, random.choice([ODD, OWN]), wait)
 
     @rule(name=st.sampled_from(sorted(ACCUSATIONS)), seed=seeds, flawed=st.booleans(), wait=seconds)
     def accuse(self, name: str, seed: int, flawed: bool, wait: int) -> None:
-        for scene in self.scenes[-1:]:
-            if name in possible(scene):
-                self.accuse_of(scene, name, Random(seed), flawed, wait)
+        random = Random(seed)
+        for scene in random.choices(self.scenes[-3:]) if self.scenes else ():
+            if name in possible(scene, random):
+                self.accuse_of(scene, name, random, flawed, wait)
 
-    def accuse_of(self, scene: Scene, name: str, random: Random, flawed: bool, wait: int = 1) -> None:
-        call = ACCUSATIONS[name](self.chain, scene, random, NODES[0])
-        self.both(altered(call, random) if flawed else call, random.choice([ODD, OWN]), wait)
+    @rule(seed=seeds, flawed=rarely, sender=people)
+    def collect(self, seed: int, flawed: bool, sender: bytes) -> None:
+        random = Random(seed)
+        for kind, task, round, accused in random.choices(list(self.chain.verdicts)) if self.chain.verdicts else ():
+            call = calls.Collect(kind, task, round, accused)
+            self.both(altered(call, random) if flawed else call, sender)
+
+
+class Sessions(Trials):
+    """The same, with the Court in session."""
+
+    most_accusations = 1
 
     # ------------------------------------------------------------------------------------------------------------- court
 
@@ -685,8 +778,12 @@ class Walk(RuleBasedStateMachine):
         data = edge.salts[index] + chunks.update_chunk(edge.integers[index], chunk, scene.width)
         return calls.AnswerChunk(id, edge.report, edge.placed(index), chunk, data, tuple(tree.path(chunk)))
 
-    @rule(
-        seed=seeds, subject=st.integers(0, 7), flawed=rarely, sender=st.sampled_from([ODD, ODD, NODES[6].address, PUB])
+    @_one_of(
+        _MOTIONS,
+        seed=seeds,
+        subject=st.integers(0, 7),
+        flawed=rarely,
+        sender=st.sampled_from([ODD, ODD, NODES[6].address, PUB]),
     )
     def challenge(self, seed: int, subject: int, flawed: bool, sender: bytes) -> None:
         random = Random(seed)
@@ -694,29 +791,35 @@ class Walk(RuleBasedStateMachine):
             call = calls.Challenge(of, at, subject, random.choice([GENESIS, of.weights_root, ZERO32]))
             self.both(altered(call, random) if flawed else call, sender)
 
-    @rule(id=st.integers(0, 3), node=ids, wait=seconds, digest=st.sampled_from([GENESIS, ZERO32]), honest=rarely)
+    @_one_of(
+        _MOTIONS, id=st.integers(0, 3), node=ids, wait=seconds, digest=st.sampled_from([GENESIS, ZERO32]), honest=rarely
+    )
     def commit(self, id: int, node: int, wait: int, digest: bytes, honest: bool) -> None:
         said = calls.Commit(id, node, commitment(id, node, digest, GENESIS))
         if self.both(said, self.account(node) if not honest else ODD, wait).error == "":
             self.committed.append(calls.Reveal(id, node, digest, GENESIS))
 
-    @rule(seed=seeds, flawed=rarely, wait=st.sampled_from([1, 1, 99, 100]))
+    @_one_of(_MOTIONS, seed=seeds, flawed=rarely, wait=st.sampled_from([1, 1, 99, 100]))
     def reveal(self, seed: int, flawed: bool, wait: int) -> None:
         random = Random(seed)
         if self.committed:
             wish = random.choice(self.committed)
             self.both(altered(wish, random) if flawed else wish, self.account(wish.node), wait)
 
-    @rule(
+    @_one_of(_MOTIONS,
         kind=st.sampled_from([calls.Conclude, calls.Lapse, calls.Expire, calls.Decide]), id=st.integers(0, 3),
         wait=st.sampled_from([1, 100, 200]), guilty=st.booleans(), sender=st.sampled_from([COUNCIL_KEY.address, ODD]),
     )  # fmt: skip
     def end_dispute(self, kind: Any, id: int, wait: int, guilty: bool, sender: bytes) -> None:
         self.both(calls.Decide(id, guilty) if kind is calls.Decide else kind(id), sender, wait)
 
-    @rule(sender=people)
+    @_one_of(_MOTIONS, sender=people)
     def withdraw_shares(self, sender: bytes) -> None:
         self.both(calls.WithdrawShares(), sender)
+
+    @rule(data=st.data())
+    def move(self, data: st.DataObject) -> None:
+        draw_one(self, data, _MOTIONS)
 
     @rule(
         subject=st.integers(1, 6), seed=seeds, jury=st.integers(0, 4), verdict=st.sampled_from(["as said", "other", "split"]),
@@ -748,15 +851,5 @@ class Walk(RuleBasedStateMachine):
         for _, sender in reveals[:2]:
             self.both(calls.WithdrawShares(), sender)
 
-    # ------------------------------------------------------------------------------------------------------- comparison
 
-    @invariant()
-    def remember_the_same(self) -> None:
-        wanted = readable(self.chain, self.evm.now, self.anchored[-3:])
-        for (view, said), heard in zip(wanted, self.evm.views([view for view, _ in wanted]), strict=True):
-            if heard != [said]:
-                raise Difference(f"{view}: the specification says {said}, the contracts {heard}")
-        for id in self.trees:
-            log = self.chain.logs.get(id, LogState())
-            if self.evm.view("Ledger", "log", id) != [log.size, log.root]:
-                raise Difference(f"log of node {id}: the specification says {log}")
+WALKS: Final[tuple[type[Walk], ...]] = (Members, Trials, Sessions)

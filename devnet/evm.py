@@ -14,7 +14,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -80,6 +80,18 @@ def _function(contract: str, name: str) -> tuple[bytes, tuple[str, ...], tuple[d
 def _calldata(contract: str, function: str, arguments: Sequence[object]) -> bytes:
     head, types, _ = _function(contract, function)
     return head + encode(types, arguments)
+
+
+@lru_cache(maxsize=1 << 14)
+def _view_data(view: View) -> str:
+    contract, function, *arguments = view
+    return _hex(_calldata(contract, function, arguments))
+
+
+@lru_cache(maxsize=1 << 14)
+def _view_answer(contract: str, function: str, answer: str) -> list[object]:
+    """What a view returned: shared between equal answers, so not to be changed."""
+    return decoded(_function(contract, function)[2], bytes.fromhex(answer[2:]))
 
 
 class Evm:
@@ -162,12 +174,11 @@ class Evm:
     def views(self, wanted: Sequence[View]) -> list[list[object]]:
         """What each (contract, function, *arguments) returns now."""
         queries = []
-        for contract, function, *arguments in wanted:
-            data = _hex(_calldata(contract, function, arguments))
-            queries.append(("eth_call", ({"to": _hex(self.contracts[contract]), "data": data}, "latest")))
-        outputs = [_function(contract, function)[2] for contract, function, *_ in wanted]
+        for view in wanted:
+            request = {"to": _hex(self.contracts[view[0]]), "data": _view_data(view)}
+            queries.append(("eth_call", (request, "latest")))
         answers = self.ask_all(queries)
-        return [decoded(kind, bytes.fromhex(answer[2:])) for kind, answer in zip(outputs, answers, strict=True)]
+        return [_view_answer(view[0], view[1], answer) for view, answer in zip(wanted, answers, strict=True)]
 
     def snapshot(self) -> tuple[str, int, int]:
         return self.ask("evm_snapshot"), self.block, self.now

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ledger import calls, events
 from ledger.evidence import Evidence, require_under, root_from_path
-from ledger.state import Message, TaskState
+from ledger.state import Message, TaskState, Verdict
 from middleware.errors import LedgerRefused
 from middleware.ports import Event
 from middleware.trust import chunks, eip712, merkle, roots
@@ -224,11 +224,12 @@ class Arbiter(Evidence):
         self, kind: str, task: int, round: int, accused: int, beneficiary: bytes, message: Message
     ) -> list[Event]:
         name = kind.encode().ljust(32, b"\0")
-        if (name, task, round, accused) in self.proven:
+        if (name, task, round, accused) in self.verdicts:
             raise LedgerRefused("AlreadyProven", name, task, round, accused)
-        self.proven.add((name, task, round, accused))
-        amount, happened = self._punish(accused, name, beneficiary, self._as("Arbiter", message))
-        return [*happened, events.Proven(name, task, round, accused, beneficiary, amount)]
+        amount = self.slashable(accused)
+        self.verdicts[name, task, round, accused] = Verdict(beneficiary, amount)
+        proven = events.Proven(name, task, round, accused, beneficiary, amount)
+        return [proven, *self.slash(accused, amount, name, self._as("Arbiter", message))]
 
     def _prove_cloud(self, kind: str, header: Header, anchored_at: int, message: Message) -> list[Event]:
         task = self.task(header.task)
@@ -236,6 +237,14 @@ class Arbiter(Evidence):
         if self._disputable(anchored_at, task.window, message):
             happened += self.strike(header.task, header.round, self._as("Arbiter", message))
         return happened
+
+    def _collect(self, call: calls.Collect, message: Message) -> list[Event]:
+        key = (call.kind, call.task, call.round, call.accused)
+        verdict = self.verdicts.get(key, Verdict())
+        if verdict.amount == 0:
+            raise LedgerRefused("NothingToCollect", *key)
+        self.verdicts[key] = Verdict(verdict.beneficiary)
+        return self._settle_half(verdict.amount, verdict.beneficiary, self._as("Arbiter", message))
 
     # ----------------------------------------------------------------------------------------------------------- leaves
 
@@ -281,6 +290,8 @@ class Arbiter(Evidence):
     def _wrong_group_node(self, task: TaskState, edge: EdgeLeaf, edge_weights: bytes, group: calls.Group) -> bytes:
         """The node of a group of updates, whose sums are shown to be wrong."""
         if len(group.updates) != _width(group.number, edge.count):
+            raise LedgerRefused("BadShape")
+        if any(len(update) < SALT for update in group.updates):
             raise LedgerRefused("BadShape")
         sums: Lanes = np.zeros(INTEGERS, np.uint64)
         read: list[Unpacked] = []
@@ -482,4 +493,5 @@ RULES: Final[dict[type[calls.AnyCall], Callable[[Any, Any, Message], list[Event]
     calls.WrongMember: Arbiter._wrong_member,
     calls.WrongWeights: Arbiter._wrong_weights,
     calls.WrongCoordinate: Arbiter._wrong_coordinate,
+    calls.Collect: Arbiter._collect,
 }

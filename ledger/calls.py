@@ -192,14 +192,21 @@ class Materialise(_Registry, frozen=True):
 
 
 class Slash(_Registry, frozen=True):
-    """For an arbiter: take `amount` of a node's stake; `reward` of it goes to `to`, the rest is burned."""
+    """For an arbiter: seize `amount` of a node's stake, until `Settle`."""
 
     function: ClassVar[str] = "slash"
     id: int
     amount: int
     reason: bytes  # bytes32
+
+
+class Settle(_Registry, frozen=True):
+    """For an arbiter: of what was seized, pay `reward` to `to`, and burn `burned`."""
+
+    function: ClassVar[str] = "settle"
     to: bytes
     reward: int
+    burned: int
 
 
 class HoldNode(_Registry, frozen=True):
@@ -644,6 +651,16 @@ class WrongCoordinate(_Arbiter, frozen=True):
     coordinate: int
 
 
+class Collect(_Arbiter, frozen=True):
+    """Pays the beneficiary of a verdict, and burns the rest. `kind` is the proof's function, padded with zeros."""
+
+    function: ClassVar[str] = "collect"
+    kind: bytes
+    task: int
+    round: int
+    accused: int
+
+
 # ---------------------------------------------------------------------------------------------------------------- Court
 
 
@@ -750,13 +767,13 @@ class WithdrawShares(_Court, frozen=True):
 
 AnyCall: TypeAlias = (
     Register | Admit | Suspend | Reinstate | Revoke | RotateNetKey | ProposeAccount | AcceptAccount | SetMeta | Stake
-    | Unstake | Withdraw | RegisterBatch | AdmitBatch | SuspendBatch | ReinstateBatch | RevokeBatch | Materialise | Slash
+    | Unstake | Withdraw | RegisterBatch | AdmitBatch | SuspendBatch | ReinstateBatch | RevokeBatch | Materialise | Slash | Settle
     | HoldNode | ReleaseNode | SetRegistryArbiters | PauseRegistry | UnpauseRegistry | CreateTask | AnchorRound
     | CloseTask | SubmitDirect | Checkpoint | Strike | HoldTask | ReleaseTask | SetLedgerArbiters | PauseLedger
     | UnpauseLedger | Fund | Claim | Reclaim | ReclaimUnused | Mint | Burn | Approve | GrantRole | Omission
     | EdgeOmission | ForcedIgnored | ConflictingReceipts | ConflictingRoots | InactiveSender | DuplicateSender
     | WrongGroup | WrongEdgeGroup | WrongNode | WrongInnerNode | WrongEdgeNode | WrongMember | WrongWeights
-    | WrongCoordinate | Demand | AnswerLeaf | AnswerChunk | AnswerRoot | Expire | Challenge | Commit | Reveal | Conclude
+    | WrongCoordinate | Collect | Demand | AnswerLeaf | AnswerChunk | AnswerRoot | Expire | Challenge | Commit | Reveal | Conclude
     | Decide | Lapse | WithdrawShares
 )  # fmt: skip
 

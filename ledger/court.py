@@ -220,6 +220,12 @@ class Court(Evidence):
         self.hold_task(task, judge)
         return [*held, self.token.transfer_from(court, message.sender, court, self.terms.bond)]
 
+    def _punish(self, accused: int, reason: bytes, challenger: bytes, court: Message) -> tuple[int, list[Event]]:
+        """(What `accused` lost: its whole stake, the events). It is settled at once."""
+        amount = self.slashable(accused)
+        taken = self.slash(accused, amount, reason, court)
+        return amount, taken + self._settle_half(amount, challenger, court)
+
     def _close(self, accused: int, task: int, judge: Message) -> list[Event]:
         released = self.release_node(accused, judge)
         self.release_task(task, judge)

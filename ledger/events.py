@@ -86,11 +86,19 @@ class Withdrawn(Event, frozen=True):
 
 
 class Slashed(Event, frozen=True):
+    """Stake that is seized until it is settled."""
+
     id: int
     amount: int
     reason: bytes
+
+
+class Settled(Event, frozen=True):
+    """Of what was seized, `reward` went to `to`, and `burned` was burned."""
+
     to: bytes
-    reward: int  # of `amount`, to `to`; the rest was burned
+    reward: int
+    burned: int
 
 
 class Held(Event, frozen=True):
@@ -208,7 +216,8 @@ class Reclaimed(Event, frozen=True):
 
 
 class Proven(Event, frozen=True):
-    """The Arbiter saw a fault; the accused lost `amount`. `kind` is the proof's name, padded with zeros."""
+    """The Arbiter saw a fault; the accused lost `amount`, of which `beneficiary` may collect half. `kind` is the proof's name,
+    padded with zeros."""
 
     kind: bytes
     task: int
@@ -317,7 +326,7 @@ class Other(Event, frozen=True):
 
 KINDS: Final[tuple[type[Event], ...]] = (
     Registered, StatusChanged, KeyRotated, AccountProposed, AccountRotated, MetaChanged, Staked, Unbonding, Withdrawn,
-    Slashed, Held, Released, ArbitersSet, BatchRegistered, BatchStatusChanged, PauseChanged, TaskCreated, RoundAnchored,
+    Slashed, Settled, Held, Released, ArbitersSet, BatchRegistered, BatchStatusChanged, PauseChanged, TaskCreated, RoundAnchored,
     Forced, Checkpointed, RoundStruck, TaskEnded, Funded, Claimed, Reclaimed, Proven, Demanded, Answered, Expired,
     Challenged, Committed, Revealed, Referred, Decided, Lapsed, Transfer, Approval, RoleGranted, RoleRevoked,
 )  # fmt: skip

@@ -41,11 +41,9 @@ class Evidence(State):
         if not self.bound(id, signer_of(digest, signature), message.now):
             raise LedgerRefused("BadSignature", id)
 
-    def _punish(self, accused: int, reason: bytes, beneficiary: bytes, judge: Message) -> tuple[int, list[Event]]:
-        """(What `accused` lost: its whole stake, the events). Half goes to `beneficiary`, the rest is burned."""
-        node = self.node(accused)
-        amount = node.stake + node.unbonding
-        return amount, self.slash(accused, amount, reason, beneficiary, amount // 2, judge)
+    def _settle_half(self, amount: int, beneficiary: bytes, judge: Message) -> list[Event]:
+        """Pays half of what was taken to `beneficiary`, and burns the rest."""
+        return self.settle(beneficiary, amount // 2, amount - amount // 2, judge)
 
     def _disputable(self, anchored_at: int, window: int, message: Message) -> bool:
         return message.now < anchored_at + window

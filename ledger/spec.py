@@ -284,7 +284,10 @@ class Specification(arbiter.Arbiter, court.Court):
     # -------------------------------------------------------------------------------------------------------- arbiters
 
     def _slash(self, call: calls.Slash, message: Message) -> list[Event]:
-        return self.slash(call.id, call.amount, call.reason, call.to, call.reward, message)
+        return self.slash(call.id, call.amount, call.reason, message)
+
+    def _settle(self, call: calls.Settle, message: Message) -> list[Event]:
+        return self.settle(call.to, call.reward, call.burned, message)
 
     def _hold_node(self, call: calls.HoldNode, message: Message) -> list[Event]:
         return self.hold_node(call.id, message)
@@ -613,6 +616,7 @@ _RULES: Final[dict[type[calls.AnyCall], Callable[[Specification, Any, Message], 
     calls.RevokeBatch: Specification._change_batch,
     calls.Materialise: Specification._materialise,
     calls.Slash: Specification._slash,
+    calls.Settle: Specification._settle,
     calls.HoldNode: Specification._hold_node,
     calls.ReleaseNode: Specification._release_node,
     calls.SetRegistryArbiters: Specification._set_arbiters,

@@ -119,6 +119,13 @@ class ChallengeState(msgspec.Struct):
     digest: bytes = ZERO32
 
 
+class Verdict(msgspec.Struct, frozen=True):
+    """Who gets half of `amount` (token units), when it is collected."""
+
+    beneficiary: bytes = ZERO20
+    amount: int = 0
+
+
 class CourtTerms(msgspec.Struct, frozen=True):
     """The Court's constructor: what a dispute costs until it is decided, in token units, and how long everybody has."""
 
@@ -171,6 +178,7 @@ class State:
         self.token = Token()
         # Registry
         self.count = 0
+        self.seized = 0  # token units that were slashed and not settled yet
         self.nodes: dict[int, NodeState] = {}
         self.batches: dict[int, BatchState] = {}  # by first id
         self.id_of_account: dict[bytes, int] = {}
@@ -190,7 +198,7 @@ class State:
         self.paid: dict[int, int] = {}
         self.claimed: dict[tuple[int, int], int] = {}
         # Arbiter
-        self.proven: set[tuple[bytes, int, int, int]] = set()  # (kind, task, round, accused)
+        self.verdicts: dict[tuple[bytes, int, int, int], Verdict] = {}  # by (kind, task, round, accused)
         # Court
         self.disputes = 0
         self.demands: dict[int, DemandState] = {}
@@ -225,6 +233,10 @@ class State:
         node = self.node(id)
         return node.status == Status.ACTIVE and node.tier == tier
 
+    def slashable(self, id: int) -> int:
+        """What `slash` can take from a node, in token units."""
+        return self.node(id).stake + self.node(id).unbonding
+
     def bound(self, id: int, signer: bytes, now: int) -> bool:
         """Whether what `signer` signed binds the node: it is its account, or was until a day ago at most."""
         if id == 0 or self.id_of_account.get(signer, 0) != id:
@@ -248,25 +260,31 @@ class State:
 
     # -------------------------------------------------------------------------------------------------- arbiters' functions
 
-    def slash(self, id: int, amount: int, reason: bytes, to: bytes, reward: int, message: Message) -> list[Event]:
-        """Registry.slash: from what is unbonding first; `reward` of it goes to `to`, the rest is burned."""
+    def slash(self, id: int, amount: int, reason: bytes, message: Message) -> list[Event]:
+        """Registry.slash: seizes, from what is unbonding first."""
         node = self._judged_node(id, message)
-        total = node.stake + node.unbonding
-        if amount > total:
-            raise LedgerRefused("InsufficientStake", id, total)
-        if reward > amount:
-            raise LedgerRefused("InsufficientStake", id, amount)
-        if reward and to == ZERO20:
-            raise LedgerRefused("ERC20InvalidReceiver", to)
+        if amount > self.slashable(id):
+            raise LedgerRefused("InsufficientStake", id, self.slashable(id))
         leaving = min(amount, node.unbonding)
         node.unbonding -= leaving
         node.stake -= amount - leaving
-        happened: list[Event] = [events.Slashed(id, amount, reason, to, reward)]
-        if node.status == Status.ACTIVE:
-            happened += set_status(id, node, Status.SUSPENDED, message)
+        self.seized += amount
+        suspended = set_status(id, node, Status.SUSPENDED, message) if node.status == Status.ACTIVE else []
+        return [events.Slashed(id, amount, reason), *suspended]
+
+    def settle(self, to: bytes, reward: int, burned: int, message: Message) -> list[Event]:
+        """Registry.settle: of what was seized, `reward` goes to `to`, and `burned` is burned."""
+        if message.sender not in self.arbiters["Registry"]:
+            raise LedgerRefused("NotArbiter", message.sender)
+        if reward + burned > self.seized:
+            raise LedgerRefused("NotSeized", self.seized)
+        if reward and to == ZERO20:
+            raise LedgerRefused("ERC20InvalidReceiver", to)
+        self.seized -= reward + burned
+        happened: list[Event] = [events.Settled(to, reward, burned)]
         registry = self.addresses["Registry"]
-        if amount != reward:
-            happened.append(self.token.burn(registry, amount - reward))
+        if burned:
+            happened.append(self.token.burn(registry, burned))
         if reward:
             happened.append(self.token.transfer(registry, to, reward))
         return happened

@@ -46,7 +46,7 @@ from middleware.wire.message import EdgeReport, M, Signed, Update, decode_stored
 FORMAT: Final = "drystone/bundle/1"
 BUNDLE_BYTES: Final = 64 * 1024 * 1024  # of one file
 MOST_BLOCKS: Final = 4_096  # from the anchoring block to the one whose state is proven
-RECORD_SLOT: Final = 1  # of `Ledger.record`, as the compiler lays the storage out
+RECORD_SLOT: Final = 3  # of `Ledger.record`, as the compiler lays the storage out
 
 Hex = Annotated[str, msgspec.Meta(pattern=r"\A0x(?:[0-9a-f]{2})*\Z")]
 Amount = Annotated[

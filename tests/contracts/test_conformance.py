@@ -1,185 +1,53 @@
 """One suite for both ledgers: the specification in Python and the contracts on a chain refuse, emit and remember alike.
 
-Named cases state each function's main refusals; a random walk compares the two after every step, down to the bytes of
-the logs. The chain's clock is set before every transaction, so both see the same time.
+Named cases state each function's main refusals; random walks (`devnet.conformance`) compare the two after every step, down
+to the bytes of the logs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from hashlib import sha256
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from devnet.conformance import (
+    FIRST,
+    GENESIS,
+    LATER,
+    NET_KEYS,
+    NODES,
+    ODD,
+    OWN,
+    OWNER,
+    PAUSER_KEY,
+    POLICY,
+    PUB,
+    REG,
+    SECOND,
+    STRANGER,
+    EvmWorld,
+    SpecificationWorld,
+    Step,
+    World,
+    claim,
+    new_task,
+    opening,
+    registration,
+    rotation,
+    specification,
+)
+from devnet.evm import Evm
 from ledger import calls, events
 from ledger.calls import AnyCall
-from ledger.events import Event, decode_event, encode_event
-from ledger.spec import PAUSER, PUBLISHER, REGISTRAR, Specification
-from middleware.errors import LedgerRefused
+from ledger.events import decode_event
+from ledger.spec import PAUSER, PUBLISHER, REGISTRAR
 from middleware.trust import merkle
-from middleware.trust.eip712 import header_hash, registration_digest, rotation_digest
+from middleware.trust.eip712 import header_hash
 from middleware.trust.keys import AccountKey
 from middleware.types import ZERO20, ZERO32, Header
-
-Log = tuple[bytes, tuple[bytes, ...], bytes]
-
-POLICY: Final = b'{"rounds":3}'
-GENESIS: Final = sha256(b"genesis").digest()
-LATER: Final = 10**6  # seconds: a deadline that no walk reaches
-
-
-class Evm(Protocol):
-    """conftest's."""
-
-    chain_id: int
-    admin: bytes
-    min_stake: tuple[int, int, int]
-    unbonding_seconds: int
-    contracts: dict[str, bytes]
-    block: int
-    now: int
-
-    def send(self, contract: str, function: str, arguments: Sequence[object], sender: bytes, now: int) -> list[Log]: ...
-    def view(self, contract: str, function: str, *arguments: object) -> list[object]: ...
-    def snapshot(self) -> tuple[str, int, int]: ...
-    def revert(self, snapshot: tuple[str, int, int]) -> None: ...
-
-
-def named(name: str) -> AccountKey:
-    return AccountKey(sha256(name.encode()).digest())
-
-
-REGISTRAR_KEY, PUBLISHER_KEY, PAUSER_KEY = named("registrar"), named("publisher"), named("pauser")
-NODES: Final = [named(f"node {number}") for number in range(4)]
-OWNER, STRANGER = named("owner"), named("stranger")
-PEOPLE: Final = [key.address for key in (REGISTRAR_KEY, PUBLISHER_KEY, PAUSER_KEY, OWNER, STRANGER, *NODES)]
-NET_KEYS: Final = [sha256(f"network {number}".encode()).digest() for number in range(6)]
-
-
-def specification(evm: Evm) -> Specification:
-    return Specification(evm.chain_id, evm.contracts, evm.admin, evm.min_stake, evm.unbonding_seconds)
-
-
-class Step(msgspec.Struct, frozen=True):
-    """What one call did: the logs, or the custom error."""
-
-    logs: tuple[Log, ...] = ()
-    error: str = ""
-    arguments: tuple[object, ...] = ()
-
-
-class SpecificationWorld:
-    def __init__(self, evm: Evm) -> None:
-        self.specification, self.contracts = specification(evm), evm.contracts
-        self.block, self.now = evm.block, evm.now
-
-    def act(self, call: AnyCall, sender: bytes, now: int) -> Step:
-        self.block, self.now = self.block + 1, now
-        try:
-            happened = self.specification.apply(call, sender, now, self.block)
-        except LedgerRefused as refused:
-            return Step((), refused.name, refused.arguments)
-        return Step(tuple(self._log(call, event) for event in happened))
-
-    def _log(self, call: AnyCall, event: Event) -> Log:
-        tokens = type(event).__name__ in ("Transfer", "Approval")
-        return self.contracts["Credit" if tokens else call.contract], *encode_event(event)
-
-
-class EvmWorld:
-    def __init__(self, evm: Evm) -> None:
-        self.evm, self.contracts = evm, evm.contracts
-
-    @property
-    def now(self) -> int:
-        return self.evm.now
-
-    def act(self, call: AnyCall, sender: bytes, now: int) -> Step:
-        try:
-            return Step(tuple(self.evm.send(call.contract, call.function, call.arguments(), sender, now)))
-        except LedgerRefused as refused:
-            return Step((), refused.name, refused.arguments)
-
-
-World = SpecificationWorld | EvmWorld
-
-
-# --------------------------------------------------------------------------------------------------------------- calls
-
-
-def registration(
-    chain: Specification, deadline: int, node: int = 0, key: int = 0, signer: AccountKey | None = None, **changes: Any
-) -> calls.Register:
-    """A node's signed wish to join, with some of its fields changed before it is signed."""
-    wish: dict[str, Any] = {
-        "net_key": NET_KEYS[key], "account": NODES[node].address, "owner": NODES[node].address, "tier": 3, "parent": 0,
-        "name": f"node {node}".encode().ljust(32, b"\0"), "meta_hash": ZERO32, "deadline": deadline, **changes,
-    }  # fmt: skip
-    proof = wish.pop("net_key_proof", bytes(64))
-    signature = wish.pop("account_signature", None)
-    if signature is None:
-        signature = (signer or NODES[node]).sign_digest(registration_digest(chain.domain, **wish))
-    return calls.Register(**wish, account_signature=signature, net_key_proof=proof)
-
-
-def rotation(
-    chain: Specification, deadline: int, id: int, key: int, signer: AccountKey, nonce: int = 0, proof: bytes = bytes(64)
-) -> calls.RotateNetKey:
-    digest = rotation_digest(chain.domain, id, NET_KEYS[key], nonce, deadline)
-    return calls.RotateNetKey(id, NET_KEYS[key], deadline, signer.sign_digest(digest), proof)
-
-
-def entries(round: int) -> list[tuple[int, int]]:
-    """What a round's rewards promise altogether: to node 1, node 2, and a node that nobody registered."""
-    return [(1, 10 * round), (2, 7 * round), (99, 3 * round)]
-
-
-def header(task: int, round: int, prev: bytes, model_in: bytes, **changes: Any) -> Header:
-    wish: dict[str, Any] = {
-        "task": task, "round": round, "prev": prev, "policy": sha256(POLICY).digest(), "model_in": model_in,
-        "inputs_count": round, "model_out": sha256(model_in).digest(), "rewards_root": merkle.sum_root(entries(round)),
-        **{name: sha256(name.encode()).digest() for name in ("roster", "inputs_root", "weights_root", "chunks_root")},
-        **{name: ZERO32 for name in ("forced", "scores_root", "budget", "manifest")},
-        **changes,
-    }  # fmt: skip
-    return Header(**wish)
-
-
-def claim(of: Header, anchored_at: int, index: int, **changes: Any) -> calls.Claim:
-    promised = entries(of.round)
-    path = merkle.sum_path(promised, index)
-    wish: dict[str, Any] = {
-        "header": of, "anchored_at": anchored_at, "node": promised[index][0], "cumulative": promised[index][1],
-        "index": index, "size": len(promised), "sums": tuple(step[0] for step in path),
-        "hashes": tuple(step[1] for step in path), **changes,
-    }  # fmt: skip
-    return calls.Claim(**wish)
-
-
-FIRST: Final = header(1, 1, ZERO32, GENESIS)
-SECOND: Final = header(1, 2, header_hash(FIRST), FIRST.model_out)
-
-
-def opening(evm: Evm, chain: Specification, deadline: int) -> list[tuple[AnyCall, bytes]]:
-    """Roles; an active cloud 1, a pending edge 2 with an owner; task 1 of that cloud, window 100 s; some credit."""
-    registrar, publisher, owner = REGISTRAR_KEY.address, PUBLISHER_KEY.address, OWNER.address
-    return [
-        (calls.GrantRole(REGISTRAR, registrar), evm.admin),
-        (calls.GrantRole(PUBLISHER, publisher), evm.admin),
-        (calls.GrantRole(PAUSER, PAUSER_KEY.address), evm.admin),
-        (registration(chain, deadline), registrar),
-        (registration(chain, deadline, node=1, key=1, tier=2, parent=1, owner=owner), owner),
-        (calls.CreateTask(1, 100, GENESIS, POLICY), publisher),
-        (calls.Mint(owner, 1_000), evm.admin),
-        (calls.Approve(evm.contracts["Registry"], 500), owner),
-        (calls.Approve(evm.contracts["Rewards"], (1 << 256) - 1), owner),
-    ]
-
 
 # --------------------------------------------------------------------------------------------------------------- cases
 
@@ -221,14 +89,7 @@ def stage(request: pytest.FixtureRequest, evm: Evm) -> Iterator[Stage]:
 Case = tuple[Callable[[Stage], object], Callable[[Stage], AnyCall], bytes, str, Callable[[Stage], tuple[object, ...]]]
 
 NOTHING: Final[Callable[[Stage], object]] = lambda stage: None  # noqa: E731
-REG, PUB, CLOUD, EDGE, OWN = (
-    REGISTRAR_KEY.address,
-    PUBLISHER_KEY.address,
-    NODES[0].address,
-    NODES[1].address,
-    OWNER.address,
-)
-ODD: Final = STRANGER.address
+CLOUD, EDGE = NODES[0].address, NODES[1].address
 
 
 def case(
@@ -349,13 +210,13 @@ CASES: Final[dict[str, Any]] = {
     "pause the registry without the role": case(is_(calls.PauseRegistry()), REG, "NotAuthorised", REG, PAUSER),
     "unpause the ledger without the role": case(is_(calls.UnpauseLedger()), REG, "NotAuthorised", REG, PAUSER),
     "create a task without the role": case(
-        is_(calls.CreateTask(1, 1, GENESIS, POLICY)), REG, "NotAuthorised", REG, PUBLISHER
+        is_(new_task()), REG, "NotAuthorised", REG, PUBLISHER
     ),
-    "create a task for an edge": case(is_(calls.CreateTask(2, 1, GENESIS, POLICY)), PUB, "NotActive", 2),
-    "create a task without a policy": case(is_(calls.CreateTask(1, 1, GENESIS, b"")), PUB, "BadPolicy"),
-    "create a task with a long policy": case(is_(calls.CreateTask(1, 1, GENESIS, bytes(8193))), PUB, "BadPolicy"),
+    "create a task for an edge": case(is_(new_task(2)), PUB, "NotActive", 2),
+    "create a task without a policy": case(is_(new_task(policy=b"")), PUB, "BadPolicy"),
+    "create a task with a long policy": case(is_(new_task(policy=bytes(8193))), PUB, "BadPolicy"),
     "create a task while paused": case(
-        is_(calls.CreateTask(1, 1, GENESIS, POLICY)), PUB, "Paused",
+        is_(new_task()), PUB, "Paused",
         before=does(calls.PauseLedger(), PAUSER_KEY.address),
     ),
     "close nothing": case(is_(calls.CloseTask(9)), PUB, "UnknownTask", 9),
@@ -483,187 +344,3 @@ def test_both_ledgers_forget_a_proposed_account_once_it_is_accepted(stage: Stage
     stage.succeed(calls.ProposeAccount(2, ODD), OWN)
     stage.succeed(calls.AcceptAccount(2), ODD)
     assert stage.act(calls.AcceptAccount(2), ODD) == Step((), "NotOwner", (ODD,))
-
-
-# ---------------------------------------------------------------------------------------------------------------- walk
-
-people = st.sampled_from(PEOPLE)
-ids = st.integers(0, 4)
-seconds = st.sampled_from([1, 2, 99, 100, 600])
-
-
-class Walk(RuleBasedStateMachine):
-    """Random calls, sensible and not, made to both. `evm` is set by the test that runs the walk."""
-
-    evm: Evm
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.before = self.evm.snapshot()
-        self.deadline = self.evm.now + LATER
-        self.left, self.right = SpecificationWorld(self.evm), EvmWorld(self.evm)
-        self.chain = self.left.specification
-        self.anchored: list[tuple[Header, int]] = []
-
-    @initialize()
-    def open(self) -> None:
-        for call, sender in opening(self.evm, self.chain, self.deadline):
-            assert self.both(call, sender, 1).error == ""
-
-    def both(self, call: AnyCall, sender: bytes, wait: int) -> Step:
-        now = self.evm.now + wait
-        left, right = self.left.act(call, sender, now), self.right.act(call, sender, now)
-        assert left == right, f"{call} by {sender.hex()}: the specification says {left}, the contracts {right}"
-        return left
-
-    def teardown(self) -> None:
-        self.evm.revert(self.before)
-
-    @rule(
-        node=st.integers(0, 3), key=st.integers(0, 5), tier=st.integers(0, 4), parent=ids, sender=people, wait=seconds,
-        owner=st.one_of(st.none(), people),
-        flaw=st.sampled_from(["", "", "", "late", "name", "proof", "signer", "key"]),
-    )  # fmt: skip
-    def register(
-        self, node: int, key: int, tier: int, parent: int, sender: bytes, wait: int, owner: bytes | None, flaw: str
-    ) -> None:
-        flaws: dict[str, dict[str, Any]] = {
-            "name": {"name": ZERO32}, "proof": {"net_key_proof": b"\x01"}, "signer": {"signer": STRANGER},
-            "key": {"net_key": ZERO32},
-        }  # fmt: skip
-        deadline = self.evm.now if flaw == "late" else self.deadline
-        wish = {"node": node, "key": key, "tier": tier, "parent": parent, "owner": owner or NODES[node].address}
-        self.both(registration(self.chain, deadline, **{**wish, **flaws.get(flaw, {})}), sender, wait)
-
-    @rule(node=st.integers(1, 3), key=st.integers(1, 5), wait=seconds)
-    def register_well(self, node: int, key: int, wait: int) -> None:
-        self.both(registration(self.chain, self.deadline, node, key, tier=2, parent=1), REG, wait)
-
-    @rule(
-        kind=st.sampled_from([calls.Admit, calls.Suspend, calls.Reinstate, calls.Revoke, calls.AcceptAccount]),
-        id=ids, sender=st.one_of(people, st.just(REG), st.just(OWN)), wait=seconds,
-    )  # fmt: skip
-    def change_status(self, kind: Any, id: int, sender: bytes, wait: int) -> None:
-        self.both(kind(id), sender, wait)
-
-    @rule(id=ids, key=st.integers(0, 5), signer=st.sampled_from(NODES), nonce=st.integers(0, 1), late=st.booleans())
-    def rotate_key(self, id: int, key: int, signer: AccountKey, nonce: int, late: bool) -> None:
-        self.both(rotation(self.chain, self.evm.now if late else self.deadline, id, key, signer, nonce), ODD, 1)
-
-    @rule(id=ids, account=people, sender=people)
-    def propose_account(self, id: int, account: bytes, sender: bytes) -> None:
-        if self.both(calls.ProposeAccount(id, account), sender, 1).error == "":
-            self.both(calls.AcceptAccount(id), account, 1)
-
-    @rule(id=ids, meta=st.sampled_from([GENESIS, ZERO32]), sender=people)
-    def describe(self, id: int, meta: bytes, sender: bytes) -> None:
-        self.both(calls.SetMeta(id, meta), sender, 1)
-
-    @rule(
-        kind=st.sampled_from([calls.Stake, calls.Unstake, calls.Fund, calls.Withdraw]), id=ids,
-        amount=st.sampled_from([0, 1, 30, 99, 100, 101, 1_000, 1 << 96, (1 << 256) - 1]),
-        sender=st.one_of(st.just(OWN), people), wait=seconds,
-    )  # fmt: skip
-    def move_money(self, kind: Any, id: int, amount: int, sender: bytes, wait: int) -> None:
-        self.both(kind(id) if kind is calls.Withdraw else kind(id, amount), sender, wait)
-
-    @rule(
-        to=st.one_of(people, st.just(ZERO20)), amount=st.sampled_from([0, 50, 10**27, (1 << 256) - 1]),
-        contract=st.sampled_from(["Registry", "Rewards"]), honest=st.booleans(),
-    )  # fmt: skip
-    def mint_and_approve(self, to: bytes, amount: int, contract: str, honest: bool) -> None:
-        self.both(calls.Mint(to, amount), self.evm.admin if honest else ODD, 1)
-        self.both(calls.Approve(self.evm.contracts[contract], amount), to if to != ZERO20 else ODD, 1)
-
-    @rule(role=st.sampled_from([1, 2, 4, (1 << 64) - 1]), account=people, honest=st.booleans())
-    def grant(self, role: int, account: bytes, honest: bool) -> None:
-        self.both(calls.GrantRole(role, account), self.evm.admin if honest else account, 1)
-
-    @rule(
-        kind=st.sampled_from([calls.PauseRegistry, calls.UnpauseRegistry, calls.PauseLedger, calls.UnpauseLedger]),
-        honest=st.booleans(),
-    )  # fmt: skip
-    def pause(self, kind: Any, honest: bool) -> None:
-        self.both(kind(), PAUSER_KEY.address if honest else ODD, 1)
-
-    @rule(cloud=ids, policy=st.sampled_from([POLICY, b"", bytes(8192), bytes(8193)]), honest=st.booleans())
-    def create_task(self, cloud: int, policy: bytes, honest: bool) -> None:
-        self.both(calls.CreateTask(cloud, 50, GENESIS, policy), PUB if honest else ODD, 1)
-
-    @rule(task=ids, sender=people)
-    def close_task(self, task: int, sender: bytes) -> None:
-        self.both(calls.CloseTask(task), sender, 1)
-
-    @rule(
-        task=st.sampled_from([1, 1, 1, 2, 9]), wait=seconds, sender=st.one_of(st.just(CLOUD), people),
-        flaw=st.sampled_from(
-            [{}, {}, {}, {"round": 9}, {"prev": POLICY.ljust(32)}, {"policy": ZERO32}, {"model_in": ZERO32}]
-        ),
-    )  # fmt: skip
-    def anchor_round(self, task: int, wait: int, sender: bytes, flaw: dict[str, Any]) -> None:
-        known = self.chain.task(task)
-        wish = {"task": task, "round": known.head + 1, "prev": known.last_header, "model_in": known.last_model, **flaw}
-        made = header(**wish)
-        if self.both(calls.AnchorRound(made), sender, wait).error == "":
-            self.anchored.append((made, self.evm.now))
-            self.both(calls.AnchorRound(made), ODD, 1)
-
-    @rule(wait=seconds, index=st.integers(0, 2), flaw=st.sampled_from([{}, {}, {"cumulative": 1}, {"anchored_at": 1}]))
-    def claim_rewards(self, wait: int, index: int, flaw: dict[str, int]) -> None:
-        for made, at in self.anchored[-1:]:
-            self.both(claim(made, **{"anchored_at": at, "index": index, **flaw}), ODD, wait)
-
-    @rule(index=st.integers(0, 2))
-    def go_from_header_to_reward(self, index: int) -> None:
-        known = self.chain.task(1)
-        made = header(1, known.head + 1, known.last_header, known.last_model)
-        if self.both(calls.AnchorRound(made), self.chain.node(known.cloud).account, 1).error == "":
-            self.anchored.append((made, self.evm.now))
-            self.both(calls.Mint(OWN, 60), self.evm.admin, 1)
-            self.both(calls.Fund(1, 60), OWN, 1)
-            self.both(claim(made, self.anchored[-1][1], index), ODD, 100)
-
-    @invariant()
-    def remember_the_same(self) -> None:
-        view, chain = self.evm.view, self.chain
-        assert view("Registry", "count") == [len(chain.nodes)]
-        assert view("Ledger", "count") == [len(chain.tasks)]
-        assert view("Registry", "paused") + view("Ledger", "paused") == list(chain.paused.values())
-        for id in chain.nodes:
-            assert view("Registry", "node", id) == [camel(chain.node(id))]
-            assert view("Registry", "proposedAccount", id) == [chain.proposed.get(id, ZERO20)]
-        for id in chain.tasks:
-            assert view("Ledger", "task", id) == [{"forcedCount": 0, "openDisputes": 0, **camel(chain.task(id))}]
-            assert view("Rewards", "funded", id) == [chain.funded.get(id, 0)]
-            assert view("Rewards", "paid", id) == [chain.paid.get(id, 0)]
-            assert view("Rewards", "claimed", id, 1) == [chain.claimed.get((id, 1), 0)]
-        for made, at in self.anchored[-1:]:
-            values = msgspec.structs.astuple(made)
-            assert view("Ledger", "record", made.task, made.round) == [chain.records[made.task, made.round]]
-            assert view("Ledger", "isFinal", values, at) == [chain.is_final(made, at, self.evm.now)]
-        assert view("Credit", "totalSupply") == [chain.token.supply]
-        for account in (OWN, *list(self.evm.contracts.values())[2:]):
-            assert view("Credit", "balanceOf", account) == [chain.token.balance(account)]
-
-    @invariant()
-    def know_who_uses_what(self) -> None:
-        for account in PEOPLE:
-            assert self.evm.view("Registry", "idOfAccount", account) == [self.chain.id_of_account.get(account, 0)]
-        for key in NET_KEYS:
-            assert self.evm.view("Registry", "idOfKey", key) == [self.chain.id_of_key.get(key, 0)]
-
-
-def camel(state: msgspec.Struct) -> dict[str, object]:
-    """A state's fields under their Solidity names."""
-
-    def renamed(name: str) -> str:
-        first, *rest = name.split("_")
-        return first + "".join(word.capitalize() for word in rest)
-
-    return {renamed(name): value for name, value in msgspec.structs.asdict(state).items()}
-
-
-def test_both_ledgers_agree_on_random_walks(evm: Evm) -> None:
-    walk = type("Walk", (Walk,), {"evm": evm})
-    bounds = settings(max_examples=20, stateful_step_count=15, deadline=None, derandomize=True, database=None)
-    run_state_machine_as_test(walk, settings=bounds)

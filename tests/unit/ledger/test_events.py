@@ -46,7 +46,9 @@ CALLS: list[calls.AnyCall] = [
     calls.Materialise(
         1, 2, b"\1" * 32, b"\2" * 20, b"\3" * 20, 1, 9, b"\4" * 32, ZERO32, 2**64, b"\5" * 65, b"\6" * 64, PATH
     ),
-    calls.Slash(1, 2**90, b"reason".ljust(32), b"\1" * 20, 5),
+    calls.Slash(1, 2**90, b"reason".ljust(32)),
+    calls.Settle(b"\1" * 20, 2**90, 5),
+    calls.Collect(b"omission".ljust(32, b"\0"), 1, 2, 3),
     *(kind(7) for kind in (calls.HoldNode, calls.ReleaseNode, calls.HoldTask, calls.ReleaseTask, calls.ReclaimUnused)),
     *(kind(b"\1" * 20, b"\2" * 20) for kind in (calls.SetRegistryArbiters, calls.SetLedgerArbiters)),
     calls.CreateTask(1, 60, calls.TRIMMED_MEAN, 3, 4, 76, b"\1" * 32, b"{}"),

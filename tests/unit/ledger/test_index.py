@@ -12,7 +12,7 @@ from ledger import events
 from ledger.index import Index
 from middleware.errors import OurFault, PeerFault
 from middleware.ports import Batch, Cursor, Entry, Head, Position
-from middleware.types import ZERO32, Header, Policy, Status, Tier
+from middleware.types import ZERO32, EdgeLeaf, Header, Leaf, Policy, Status, Tier
 from middleware.wire.commitment import pack_name
 from middleware.wire.policy import encode_policy, policy_hash
 
@@ -223,6 +223,103 @@ def test_halving_finds_where_two_records_part(old: int, common: int, new: int) -
     first = folded([entry(1 + i, registered(1 + i), fork=int(i >= common)) for i in range(old)], to=30)
     second = folded([entry(1 + i, registered(1 + i), fork=2 * int(i >= common)) for i in range(new)], to=30)
     assert first.common(second) == second.common(first) == min(old, common, new)
+
+
+# ------------------------------------------------------------------------------------------- batches, force, logs, faults
+
+
+def batch_of(first: int, count: int, status: int = 2) -> events.BatchRegistered:
+    return events.BatchRegistered(first, count, b"\x05" * 20, status, b"\x06" * 32, b"\x07" * 32)
+
+
+def test_a_batch_has_the_status_that_it_had_at_each_block() -> None:
+    index = folded(
+        [entry(3, batch_of(1, 5, 1)), entry(4, events.BatchStatusChanged(1, 2)), entry(6, batch_of(6, 2))], 9
+    )
+    states = [index.batch_at(1, block) for block in (2, 3, 4)]
+    assert [state and state.status for state in states] == [None, Status.PENDING, Status.ACTIVE]
+    assert [(batch.first, batch.count, batch.since) for batch in index.batches()] == [(1, 5, 3), (6, 2, 6)]
+    assert [batch.first for batch in index.batches(5)] == [1]
+    assert index.roster().nodes == {}
+
+
+@pytest.mark.parametrize(("number", "first"), [(0, None), (1, 1), (5, 1), (6, None), (7, 7), (8, 7), (9, None)])
+def test_a_number_belongs_to_the_batch_that_it_came_with(number: int, first: int | None) -> None:
+    found = folded([entry(3, batch_of(1, 5)), entry(4, batch_of(7, 2))]).batch_of(number)
+    assert (None if found is None else found.first) == first
+
+
+def test_a_materialised_member_is_as_old_as_its_batch() -> None:
+    index = folded([entry(3, batch_of(1, 5)), entry(8, registered(2)), entry(9, registered(6))])
+    assert (index.roster().nodes[2].since, index.roster().nodes[6].since) == (3, 9)
+    assert index.node_at(2, 7) is None
+
+
+def test_a_batch_that_was_never_registered_cannot_change() -> None:
+    with pytest.raises(PeerFault, match="batch 4"):
+        folded([entry(3, events.BatchStatusChanged(4, 2))])
+    with pytest.raises(PeerFault, match="status of batch 1"):
+        folded([entry(3, batch_of(1, 5, 9))])
+
+
+def test_forced_updates_stand_in_order_by_task() -> None:
+    leaf = Leaf(1, 2, 3, 4, 5, 6, ZERO32, ZERO32, ZERO32)
+    said = [events.Forced(1, 2, 3, k, bytes([k]) * 32, b"\x09" * 32, leaf) for k in (1, 2)]
+    index = folded([entry(3, said[0]), entry(5, said[1])])
+    assert [(one.k, one.chain, one.leaf, one.position.block) for one in index.forced[1]] == [
+        (1, b"\x01" * 32, leaf, 3), (2, b"\x02" * 32, leaf, 5),
+    ]  # fmt: skip
+
+
+def test_the_first_struck_round_counts_and_ends_the_task() -> None:
+    index = folded([entry(2, created(1)), entry(3, events.RoundStruck(1, 4)), entry(4, events.RoundStruck(1, 9))])
+    assert (index.struck, index.tasks[1].open) == ({1: 4}, False)
+
+
+def test_logs_slashes_and_proofs_are_kept_in_order() -> None:
+    slashed = events.Slashed(1, 100, b"omission".ljust(32, b"\0"))
+    proven = events.Proven(slashed.reason, 1, 2, 1, b"\x01" * 20, 100)
+    index = folded(
+        [
+            entry(2, events.Checkpointed(1, 3, b"\x01" * 32)), entry(4, events.Checkpointed(1, 9, b"\x02" * 32)),
+            entry(5, slashed), entry(5, proven, 1),
+        ]
+    )  # fmt: skip
+    assert [(log.size, log.root, log.position.block) for log in index.checkpoints[1]] == [
+        (3, b"\x01" * 32, 2), (9, b"\x02" * 32, 4),
+    ]  # fmt: skip
+    assert ([one.event for one in index.slashes], index.proven) == ([slashed], [proven])
+
+
+@pytest.mark.parametrize("end", [events.Answered(1, b"\x01" * 20, b""), events.Expired(1, 2, 5)])
+def test_a_demand_is_open_until_it_is_met_or_expires(end: events.Event) -> None:
+    edge = EdgeLeaf(1, 2, 3, ZERO32, 1)
+    demanded = events.Demanded(1, 1, 3, 2, b"\x01" * 20, 1, edge, 0, 0, 99)
+    index = folded([entry(2, demanded)])
+    assert index.demands == {1: demanded}
+    index.extend(Batch((entry(3, end),), head(3)))
+    assert index.demands == {}
+
+
+@pytest.mark.parametrize("end", [events.Decided(1, 2, True, 5), events.Lapsed(1)])
+def test_a_challenge_is_open_until_it_is_decided_or_lapses(end: events.Event) -> None:
+    challenged = events.Challenged(1, 1, 3, 2, b"\x01" * 20, 4, ZERO32, b"\x01" * 32)
+    index = folded([entry(2, challenged)])
+    assert index.challenges == {1: challenged}
+    index.extend(Batch((entry(3, end),), head(3)))
+    assert index.challenges == {}
+
+
+def test_what_was_reclaimed_is_no_longer_in_the_pool() -> None:
+    index = folded([entry(2, events.Funded(1, b"\x01" * 20, 50)), entry(3, events.Reclaimed(1, b"\x01" * 20, 20))])
+    assert index.funded == {1: 30}
+
+
+def test_a_rewind_forgets_batches_and_disputes_too() -> None:
+    challenged = events.Challenged(1, 1, 3, 2, b"\x01" * 20, 4, ZERO32, b"\x01" * 32)
+    index = folded([entry(2, batch_of(1, 5)), entry(4, events.BatchStatusChanged(1, 3)), entry(5, challenged)], to=6)
+    index.rewind(3)
+    assert ([batch.status for batch in index.batches()], index.challenges) == ([Status.ACTIVE], {})
 
 
 def test_the_block_that_a_round_is_judged_by_has_the_present_roster() -> None:

@@ -5,16 +5,17 @@ from hashlib import sha256
 import pytest
 
 from ledger import calls, events
+from ledger.artifacts import NAMES
 from ledger.events import decode_event
 from ledger.memory import GENESIS_TIME, MemoryLedger
-from ledger.spec import Specification
+from ledger.spec import NodeState, Specification
 from middleware.errors import LedgerRefused, Unavailable
 from middleware.ports import Fees, Ledger
+from middleware.trust.eip712 import edge_root_digest
 from middleware.trust.keys import AccountKey
+from middleware.types import EdgeLeaf
 
-ADDRESSES = {
-    name: bytes([n]) * 20 for n, name in enumerate(("Authority", "Credit", "Registry", "Ledger", "Rewards"), start=1)
-}
+ADDRESSES = {name: bytes([n]) * 20 for n, name in enumerate(NAMES, start=1)}
 ADMIN = AccountKey(sha256(b"admin").digest())
 
 
@@ -113,3 +114,26 @@ async def test_a_ledger_that_is_switched_off_is_unavailable() -> None:
         await ledger.entries(None)
     with pytest.raises(Unavailable):
         await ledger.send(grant(1), ADMIN)
+
+
+async def test_each_entry_has_the_address_of_the_contract_that_said_it() -> None:
+    """One call that reaches three contracts: the Arbiter's."""
+    ledger = MemoryLedger(make)
+    state = ledger.specification
+    judges = (ADDRESSES["Arbiter"], ADDRESSES["Court"])
+    state.arbiters = {"Registry": judges, "Ledger": judges}
+    state.nodes[1] = NodeState(account=ADMIN.address, tier=2, status=2, stake=10)
+    state.id_of_account[ADMIN.address] = 1
+    state.token.mint(ADDRESSES["Registry"], 10)
+    edges = [EdgeLeaf(1, 1, 1, bytes(32), count) for count in (1, 2)]
+    signed = [ADMIN.sign_digest(edge_root_digest(state.ledger_domain, edge)) for edge in edges]
+    outcome = await ledger.send(calls.ConflictingRoots(edges[0], signed[0], edges[1], signed[1]), ADMIN)
+    assert [(type(entry.event), entry.address) for entry in outcome.entries] == [
+        (events.Proven, ADDRESSES["Arbiter"]), (events.Slashed, ADDRESSES["Registry"]),
+        (events.StatusChanged, ADDRESSES["Registry"]),
+    ]  # fmt: skip
+    collected = await ledger.send(calls.Collect(b"conflictingRoots".ljust(32, b"\0"), 1, 1, 1), ADMIN)
+    assert [(type(entry.event), entry.address) for entry in collected.entries] == [
+        (events.Settled, ADDRESSES["Registry"]), (events.Transfer, ADDRESSES["Credit"]),
+        (events.Transfer, ADDRESSES["Credit"]),
+    ]  # fmt: skip

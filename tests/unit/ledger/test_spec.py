@@ -7,16 +7,16 @@ from hashlib import sha256
 import pytest
 
 from ledger import calls, events
+from ledger.artifacts import NAMES
 from ledger.credit import CREDIT_CAP, Token
-from ledger.spec import PUBLISHER, REGISTRAR, NodeState, Specification, record_hash
+from ledger.spec import PUBLISHER, REGISTRAR, CourtTerms, NodeState, Specification, record_hash
 from middleware.errors import LedgerRefused
 from middleware.trust.eip712 import header_hash, registration_digest
 from middleware.trust.keys import AccountKey
-from middleware.types import ZERO32, Header, Status
+from middleware.types import ZERO32, Grid, Header, Policy, Rule, Status
+from middleware.wire.policy import decode_policy
 
-ADDRESSES = {
-    name: bytes([n]) * 20 for n, name in enumerate(("Authority", "Credit", "Registry", "Ledger", "Rewards"), start=1)
-}
+ADDRESSES = {name: bytes([n]) * 20 for n, name in enumerate(NAMES, start=1)}
 ADMIN = b"\xad" * 20
 CLOUD = AccountKey(sha256(b"cloud").digest())
 GENESIS = sha256(b"genesis").digest()
@@ -113,3 +113,35 @@ def test_the_largest_allowance_is_never_used_up_and_any_other_is() -> None:
     token.transfer_from(ADDRESSES["Rewards"], ADMIN, CLOUD.address, 4)
     assert list(token.allowances.values()) == [(1 << 256) - 1, 0]
     assert token.balances == {ADMIN: 2, CLOUD.address: 8}
+
+
+def test_a_refused_call_of_the_court_changes_nothing_in_other_contracts(chain: Specification) -> None:
+    """Opening a dispute holds the accused, then the task, and only then finds that there is no bond."""
+    judges = (ADDRESSES["Arbiter"], ADDRESSES["Court"])
+    chain.arbiters = {"Registry": judges, "Ledger": judges}
+    chain.terms = CourtTerms(bond=5, answer_seconds=10, commit_seconds=10, reveal_seconds=10, council_seconds=10)
+    chain.apply(calls.AnchorRound(first()), CLOUD.address, NOW, 5)
+    with pytest.raises(LedgerRefused) as refused:
+        chain.apply(calls.Challenge(first(), NOW, 1, GENESIS), ADMIN, NOW, 6)
+    assert refused.value.name == "ERC20InsufficientAllowance"
+    assert (chain.node(1).holds, chain.task(1).open_disputes, chain.disputes, chain.challenges) == (0, 0, 0, {})
+
+
+@pytest.mark.parametrize(
+    ("policy", "rule", "trim", "width", "size"),
+    [
+        ({"rule": Rule("mean"), "parameters": 256}, calls.LINEAR, 0, 2, 1),
+        ({"rule": Rule("mean"), "arrangement": "two-level", "parameters": 257}, calls.TWO_LEVELS, 0, 2, 2),
+        ({"rule": Rule("multi-krum"), "grid": Grid(bits=17)}, calls.LINEAR, 0, 4, 1),
+        ({"rule": Rule("median")}, calls.MEDIAN, 0, 2, 1),
+        ({"rule": Rule("trimmed-mean", 2)}, calls.TRIMMED_MEAN, 2, 2, 1),
+        ({"rule": Rule("trimmed-mean", 256), "min_updates": 513}, calls.REPLAY, 0, 2, 1),
+    ],
+)
+def test_a_task_tells_the_arbiter_what_its_policy_says(
+    policy: dict[str, object], rule: int, trim: int, width: int, size: int
+) -> None:
+    made = Policy(**{"workload": "digits", "model": "mlp:1", "parameters": 10, **policy})  # type: ignore[arg-type]
+    task = calls.CreateTask.of(1, 10, GENESIS, made)
+    assert (task.rule, task.trim, task.width, task.chunks) == (rule, trim, width, size)
+    assert decode_policy(task.policy) == made

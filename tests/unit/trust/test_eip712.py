@@ -55,6 +55,16 @@ def test_a_rotation_is_what_eth_account_says(
 
 
 @FIXED
+@given(domains, u64, u64, u32, word)
+def test_a_direct_submission_is_what_eth_account_says(
+    domain: eip712.Domain, task: int, round: int, node: int, leaf: bytes
+) -> None:
+    fields = [("task", "uint64"), ("round", "uint64"), ("node", "uint32"), ("leaf", "bytes32")]
+    digest = eip712.direct_digest(domain, task, round, node, leaf)
+    assert digest == oracle(domain, "Direct", fields, [task, round, node, leaf])
+
+
+@FIXED
 @given(domains, st.builds(Receipt, u64, u64, u32, u64, word))
 def test_a_receipt_is_what_eth_account_says(domain: eip712.Domain, receipt: Receipt) -> None:
     fields = [("task", "uint64"), ("round", "uint64"), ("edge", "uint32"), ("index", "uint64"), ("leaf", "bytes32")]

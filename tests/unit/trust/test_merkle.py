@@ -173,6 +173,13 @@ def test_every_amount_is_proved_with_its_total_and_no_other_is(size: int) -> Non
             assert not merkle.verify_sum(root, node, amount + 1, index, size, [(sibling - 1, step), *rest])
 
 
+def test_a_sum_root_seals_its_total_and_its_top() -> None:
+    entries = [(1, 5), (4, 7), (9, 0)]
+    total, top = merkle.sum_top(entries)
+    assert (total, merkle.seal_sum(total, top)) == (12, merkle.sum_root(entries))
+    assert merkle.sum_top([]) == (0, bytes(32))
+
+
 def test_sums_never_pass_128_bits() -> None:
     with pytest.raises(ConfigurationError):
         merkle.sum_root([(1, (1 << 128) - 1), (2, 1)])
