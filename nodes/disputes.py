@@ -15,7 +15,7 @@ from eth_hash.auto import keccak
 
 from ledger import events
 from ledger.audit.memory import OutgoingRow
-from ledger.calls import AnyCall, Approve, SubmitDirect, decode_call, encode_call
+from ledger.calls import AnyCall, Approve, Collect, SubmitDirect, decode_call, encode_call
 from ledger.connect import AnyLedger
 from ledger.index import Index
 from ledger.local import LocalLedger
@@ -54,11 +54,22 @@ class Sent(msgspec.Struct, frozen=True):
     call: AnyCall
     payer: bytes
     outcome: Outcome | None
+    collected: Outcome | None = None  # what followed from a verdict
 
     @property
     def said(self) -> tuple[object, ...]:
         """The contracts' events."""
-        return tuple(entry.event for entry in self.outcome.entries) if self.outcome is not None else ()
+        outcomes = [outcome for outcome in (self.outcome, self.collected) if outcome is not None]
+        return tuple(entry.event for outcome in outcomes for entry in outcome.entries)
+
+
+class Loss(msgspec.Struct, frozen=True):
+    """What a node lost, in token units, and who got how much of it; the rest was burned."""
+
+    node: int
+    amount: int
+    reward: int
+    to: bytes
 
 
 class Disputes:
@@ -74,7 +85,15 @@ class Disputes:
             outcome = None if dry_run else await self.ledger.send(call, self.key)
         except LedgerRefused as refused:
             raise explained(refused) from refused
-        return Sent(call, self.key.address, outcome)
+        return Sent(call, self.key.address, outcome, await self._collect(outcome) if outcome is not None else None)
+
+    async def _collect(self, outcome: Outcome) -> Outcome | None:
+        """Where the Arbiter has just seized a stake: have it paid and burned, which anybody may."""
+        proven = next((entry.event for entry in outcome.entries if isinstance(entry.event, events.Proven)), None)
+        if proven is None or proven.amount == 0:
+            return None
+        call = Collect(proven.kind, proven.task, proven.round, proven.accused)
+        return await self.ledger.send(call, self.key)
 
     async def send_bonded(self, call: AnyCall, dry_run: bool = False) -> Sent:
         """As `send`, for a call that takes the Court's bond: it is approved first, which spends nothing by itself. A dry run
@@ -103,9 +122,13 @@ def explained(refused: LedgerRefused) -> LedgerRefused:
     return told
 
 
-def slashed(sent: Sent) -> events.Slashed | None:
-    """What the accused lost, where something was proven."""
-    return next((event for event in sent.said if isinstance(event, events.Slashed)), None)
+def loss(sent: Sent) -> Loss | None:
+    """What the accused lost, where something was proven or an answer stayed out."""
+    seized = next((event for event in sent.said if isinstance(event, events.Slashed)), None)
+    settled = next((event for event in sent.said if isinstance(event, events.Settled)), None)
+    if seized is None or settled is None:
+        return None
+    return Loss(seized.id, seized.amount, settled.reward, settled.to)
 
 
 # ------------------------------------------------------------------------------------------------------------- by force

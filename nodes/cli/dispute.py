@@ -32,7 +32,7 @@ from nodes.cli.audit import _blobs, _evidence
 from nodes.cli.home import Home
 from nodes.cli.output import print_json, print_table
 from nodes.config import Settings
-from nodes.disputes import Disputes, Request, Sent, deliver, request_of, slashed, unanswered, write
+from nodes.disputes import Disputes, Request, Sent, deliver, loss, request_of, unanswered, write
 from nodes.operator import named
 from nodes.records import Copies, nodes_below, read_memories, read_memory
 
@@ -398,7 +398,7 @@ def _who(record: Evidence, number: int) -> str:
 
 def _report(where: Where, sent: Sent, about: dict[str, Any], line: str) -> None:
     """One sentence about what was done, who paid, and what it cost whom."""
-    lost, outcome = slashed(sent), sent.outcome
+    lost, outcome = loss(sent), sent.outcome
     if where.as_json:
         told: dict[str, Any] = {**about, "payer": checksum_address(sent.payer), "sent": outcome is not None}
         if outcome is not None:
@@ -415,6 +415,6 @@ def _report(where: Where, sent: Sent, about: dict[str, Any], line: str) -> None:
     typer.echo(f"sent by {payer} in block {outcome.block}, gas {outcome.gas_used:,}")
     if lost is not None:
         typer.echo(
-            f"node {lost.id} lost {lost.amount:,} token units of stake: {lost.reward:,} to {checksum_address(lost.to)}, "
+            f"node {lost.node} lost {lost.amount:,} token units of stake: {lost.reward:,} to {checksum_address(lost.to)}, "
             f"{lost.amount - lost.reward:,} burned"
         )

@@ -61,6 +61,8 @@ def tried(history: History, offence: Offence) -> list[Event]:
     """The Arbiter takes the proof: the accused loses its whole stake, half of it to the beneficiary. And not twice."""
     chain, at = contracts(history), history.entries[-1].position
     said = chain.apply(offence.proof, CHALLENGER, at.time + 1, at.block + 1)
+    collect = calls.Collect(offence.kind.encode().ljust(32, b"\0"), offence.task, offence.round, offence.accused)
+    chain.apply(collect, CHALLENGER, at.time + 1, at.block + 1)
     proven = next(event for event in said if isinstance(event, events.Proven))
     kind = offence.kind.encode().ljust(32, b"\0")
     assert (proven.kind, proven.task, proven.round, proven.accused) == (
