@@ -70,7 +70,8 @@ class Body:
     """An upload that has arrived."""
 
     def __init__(self, data: bytes, place: int = 0) -> None:
-        self.data, self.place, self.direct = data, place, False
+        self.data, self.place = data, place
+        self.direct = False  # no update is forced here
 
     async def read(self, digest: bytes) -> bytearray:
         return bytearray(self.data)

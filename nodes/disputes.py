@@ -6,17 +6,18 @@ The command line calls this; of the daemons only the answers to demands do.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import aiohttp
 import msgspec
 from eth_hash.auto import keccak
 
-from ledger import events
 from ledger.audit.memory import OutgoingRow
 from ledger.calls import AnyCall, Approve, Collect, SubmitDirect, decode_call, encode_call
 from ledger.connect import AnyLedger
+from ledger.dispute import Offence
 from ledger.index import Index
 from ledger.local import LocalLedger
 from ledger.rpc import hexed
@@ -28,6 +29,8 @@ from middleware.types import LIMITS
 from middleware.wire.message import Update, decode_stored
 from nodes.link import Link
 
+E = TypeVar("E")
+
 DELIVER_SECONDS: Final = 30.0  # that a forced update's body may take to be accepted
 STEP_SECONDS: Final = 0.3
 _BOND: Final = keccak(b"bond()")[:4]
@@ -35,6 +38,7 @@ _BOND: Final = keccak(b"bond()")[:4]
 # What a refusal means to the person who reads it; the error's name stays in the message.
 EXPLAINED: Final = {
     "AlreadyProven": "this fault was punished before",
+    "NothingToCollect": "it was paid already, or never proven",
     "NotProven": "the evidence holds, and shows no fault",
     "TooLate": "the time for it is over",
     "TooEarly": "the time for it has not come",
@@ -54,22 +58,11 @@ class Sent(msgspec.Struct, frozen=True):
     call: AnyCall
     payer: bytes
     outcome: Outcome | None
-    collected: Outcome | None = None  # what followed from a verdict
 
     @property
     def said(self) -> tuple[object, ...]:
         """The contracts' events."""
-        outcomes = [outcome for outcome in (self.outcome, self.collected) if outcome is not None]
-        return tuple(entry.event for outcome in outcomes for entry in outcome.entries)
-
-
-class Loss(msgspec.Struct, frozen=True):
-    """What a node lost, in token units, and who got how much of it; the rest was burned."""
-
-    node: int
-    amount: int
-    reward: int
-    to: bytes
+        return tuple(entry.event for entry in self.outcome.entries) if self.outcome is not None else ()
 
 
 class Disputes:
@@ -85,15 +78,7 @@ class Disputes:
             outcome = None if dry_run else await self.ledger.send(call, self.key)
         except LedgerRefused as refused:
             raise explained(refused) from refused
-        return Sent(call, self.key.address, outcome, await self._collect(outcome) if outcome is not None else None)
-
-    async def _collect(self, outcome: Outcome) -> Outcome | None:
-        """Where the Arbiter has just seized a stake: have it paid and burned, which anybody may."""
-        proven = next((entry.event for entry in outcome.entries if isinstance(entry.event, events.Proven)), None)
-        if proven is None or proven.amount == 0:
-            return None
-        call = Collect(proven.kind, proven.task, proven.round, proven.accused)
-        return await self.ledger.send(call, self.key)
+        return Sent(call, self.key.address, outcome)
 
     async def send_bonded(self, call: AnyCall, dry_run: bool = False) -> Sent:
         """As `send`, for a call that takes the Court's bond: it is approved first, which spends nothing by itself. A dry run
@@ -103,6 +88,11 @@ class Disputes:
             return Sent(call, self.key.address, None)
         await self.send(Approve(self.ledger.book.court, bond))
         return await self.send(call)
+
+    async def prove(self, offence: Offence, dry_run: bool = False) -> list[Sent]:
+        """The proof, which seizes the stake, then its payment, which anybody may send as well (`collect`)."""
+        proof = await self.send(offence.proof, dry_run)
+        return [proof] if dry_run else [proof, await self.send(collection(offence))]
 
     async def bond(self) -> int:
         """What opening a dispute costs until it is decided, in token units."""
@@ -122,13 +112,15 @@ def explained(refused: LedgerRefused) -> LedgerRefused:
     return told
 
 
-def loss(sent: Sent) -> Loss | None:
-    """What the accused lost, where something was proven or an answer stayed out."""
-    seized = next((event for event in sent.said if isinstance(event, events.Slashed)), None)
-    settled = next((event for event in sent.said if isinstance(event, events.Settled)), None)
-    if seized is None or settled is None:
-        return None
-    return Loss(seized.id, seized.amount, settled.reward, settled.to)
+def collection(offence: Offence) -> Collect:
+    """The call that pays what a proof seized."""
+    kind = offence.kind.encode().ljust(32, b"\0")
+    return Collect(kind, offence.task, offence.round, offence.accused)
+
+
+def said(sents: Iterable[Sent], kind: type[E]) -> E | None:
+    """The first event of a kind that some calls made."""
+    return next((event for sent in sents for event in sent.said if isinstance(event, kind)), None)
 
 
 # ------------------------------------------------------------------------------------------------------------- by force
