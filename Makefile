@@ -78,7 +78,6 @@ check: setup ## format, lint, types, layers, contracts
 	$(RUN) contracts/build.py --check
 	$(TOOL) forge fmt --check
 	$(TOOL) slither . --config-file slither.config.json
-	$(RUN) contracts/coverage.py
 	FOUNDRY_PROFILE=check $(TOOL) forge test --match-contract InvariantsTest
 
 fix: setup ## format, and repair what can be repaired

@@ -71,6 +71,7 @@ class Body:
 
     def __init__(self, data: bytes, place: int = 0) -> None:
         self.data, self.place = data, place
+        self.direct = False  # no update is forced here
 
     async def read(self, digest: bytes) -> bytearray:
         return bytearray(self.data)

@@ -6,17 +6,18 @@ The command line calls this; of the daemons only the answers to demands do.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import aiohttp
 import msgspec
 from eth_hash.auto import keccak
 
-from ledger import events
 from ledger.audit.memory import OutgoingRow
-from ledger.calls import AnyCall, Approve, SubmitDirect, decode_call, encode_call
+from ledger.calls import AnyCall, Approve, Collect, SubmitDirect, decode_call, encode_call
 from ledger.connect import AnyLedger
+from ledger.dispute import Offence
 from ledger.index import Index
 from ledger.local import LocalLedger
 from ledger.rpc import hexed
@@ -28,6 +29,8 @@ from middleware.types import LIMITS
 from middleware.wire.message import Update, decode_stored
 from nodes.link import Link
 
+E = TypeVar("E")
+
 DELIVER_SECONDS: Final = 30.0  # that a forced update's body may take to be accepted
 STEP_SECONDS: Final = 0.3
 _BOND: Final = keccak(b"bond()")[:4]
@@ -35,6 +38,7 @@ _BOND: Final = keccak(b"bond()")[:4]
 # What a refusal means to the person who reads it; the error's name stays in the message.
 EXPLAINED: Final = {
     "AlreadyProven": "this fault was punished before",
+    "NothingToCollect": "it was paid already, or never proven",
     "NotProven": "the evidence holds, and shows no fault",
     "TooLate": "the time for it is over",
     "TooEarly": "the time for it has not come",
@@ -85,6 +89,11 @@ class Disputes:
         await self.send(Approve(self.ledger.book.court, bond))
         return await self.send(call)
 
+    async def prove(self, offence: Offence, dry_run: bool = False) -> list[Sent]:
+        """The proof, which seizes the stake, then its payment, which anybody may send as well (`collect`)."""
+        proof = await self.send(offence.proof, dry_run)
+        return [proof] if dry_run else [proof, await self.send(collection(offence))]
+
     async def bond(self) -> int:
         """What opening a dispute costs until it is decided, in token units."""
         if isinstance(self.ledger, LocalLedger):
@@ -103,9 +112,15 @@ def explained(refused: LedgerRefused) -> LedgerRefused:
     return told
 
 
-def slashed(sent: Sent) -> events.Slashed | None:
-    """What the accused lost, where something was proven."""
-    return next((event for event in sent.said if isinstance(event, events.Slashed)), None)
+def collection(offence: Offence) -> Collect:
+    """The call that pays what a proof seized."""
+    kind = offence.kind.encode().ljust(32, b"\0")
+    return Collect(kind, offence.task, offence.round, offence.accused)
+
+
+def said(sents: Iterable[Sent], kind: type[E]) -> E | None:
+    """The first event of a kind that some calls made."""
+    return next((event for sent in sents for event in sent.said if isinstance(event, kind)), None)
 
 
 # ------------------------------------------------------------------------------------------------------------- by force

@@ -152,6 +152,21 @@ def dispute_ignored(
     verbs.ignored(_where(home, None, blobs, key_file, password_file, dry_run, as_json), task)
 
 
+@dispute.command("collect")
+@reported
+def dispute_collect(
+    kind: Annotated[str, typer.Argument(help="The offence, as `dispute find` names it, e.g. omission.")],
+    name: Annotated[str, typer.Argument(help="Name of the accused.")],
+    round_: Annotated[int, typer.Option("--round", help="Number of the round.")],
+    task: OneTaskOption = 1, home: HomeOption = HOME, key_file: PayerOption = None,
+    password_file: PasswordOption = None, dry_run: DryRunOption = False, as_json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Pay out what somebody's proof seized: half to its beneficiary, the rest is burned. Anybody may, for the gas."""
+    from nodes.cli import dispute as verbs
+
+    verbs.collect(_where(home, None, None, key_file, password_file, dry_run, as_json), kind, name, task, round_)
+
+
 @dispute.command("force")
 @reported
 def dispute_force(
