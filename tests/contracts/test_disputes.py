@@ -39,6 +39,7 @@ from devnet.conformance import (
     membership,
     new_task,
     open_both,
+    registration,
 )
 from devnet.evm import Evm
 from ledger import calls
@@ -776,6 +777,38 @@ def test_witnesses_are_active_edges_and_clouds_of_other_owners_one_each(stage: S
     assert stage.refusal(calls.Reveal(1, 2, GENESIS, GENESIS), EDGE) == ("BadReveal", 2)
     end = stage.chain.challenges[1].reveal_end
     assert stage.refusal(calls.Reveal(1, 2, GENESIS, GENESIS), EDGE, 100) == ("TooLate", end)
+
+
+def test_seven_witnesses_are_enough(stage: Stage) -> None:
+    """Edges 2, 3, 7, 8, 9, cloud 10 and a new edge are seven; one more comes too late."""
+    for node in (10, 11):
+        wish = registration(stage.chain, stage.evm.now + 99, node, node, tier=2, parent=1)
+        assert stage.names(wish, REG) == ["Registered"]
+    challenged(stage)
+    for id in (2, 3, 7, 8, 9, 10, 11):
+        assert stage.names(calls.Commit(1, id, GENESIS), stage.chain.node(id).account) == ["Committed"]
+    assert stage.refusal(calls.Commit(1, 12, GENESIS), stage.chain.node(12).account) == ("TooMany", 1)
+
+
+def test_two_nodes_of_one_owner_have_one_voice(stage: Stage) -> None:
+    twin = registration(stage.chain, stage.evm.now + 99, 10, 10, tier=2, parent=1, owner=NODES[6].address)
+    assert stage.names(twin, NODES[6].address) == ["Registered"]
+    stage.names(calls.Admit(11), REG)
+    challenged(stage)
+    assert stage.names(calls.Commit(1, 7, GENESIS), NODES[6].address) == ["Committed"]
+    assert stage.refusal(calls.Commit(1, 11, GENESIS), NODES[10].address) == ("NotWitness", 11)
+
+
+def test_a_node_does_not_judge_what_its_owner_challenged(stage: Stage) -> None:
+    """The challenger is the account of another node of the same owner, here the owner of edge 2."""
+    stage.judges()
+    twin = registration(stage.chain, stage.evm.now + 99, 10, 10, tier=2, parent=1, owner=OWN)
+    stage.names(twin, OWN)
+    stage.names(calls.Mint(NODES[10].address, 50), stage.evm.admin)
+    stage.names(calls.Approve(stage.evm.contracts["Court"], 50), NODES[10].address)
+    made, at = stage.anchor(1)
+    stage.names(calls.Challenge(made, at, 1, GENESIS), NODES[10].address)
+    assert stage.refusal(calls.Commit(1, 2, GENESIS), EDGE) == ("NotWitness", 2)
 
 
 def test_a_challenger_does_not_judge_its_own_challenge(stage: Stage) -> None:
