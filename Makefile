@@ -73,11 +73,13 @@ check: setup ## format, lint, types, layers, contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/mypy contracts/build.py
+	$(BIN)/mypy contracts/build.py contracts/coverage.py
 	$(BIN)/lint-imports
 	$(RUN) contracts/build.py --check
 	$(TOOL) forge fmt --check
 	$(TOOL) slither . --config-file slither.config.json
+	$(RUN) contracts/coverage.py
+	FOUNDRY_PROFILE=check $(TOOL) forge test --match-contract InvariantsTest
 
 fix: setup ## format, and repair what can be repaired
 	$(BIN)/ruff check --fix --exit-zero --quiet .
@@ -85,6 +87,7 @@ fix: setup ## format, and repair what can be repaired
 	$(TOOL) forge fmt
 
 contracts: setup ## compile to ledger/abi, write the gas table
+	$(TOOL) forge test --quiet --match-contract Gas
 	$(RUN) contracts/build.py
 
 bench: setup ## one benchmark: make bench Q=NAME [LONG=1]

@@ -31,7 +31,8 @@ SNAPSHOT: Final = CONTRACTS / "snapshots" / "gas.json"
 GAS_HEAD: Final = """# Gas
 
 Whole transactions as a user pays for them (21,000, calldata, execution, refund), by `contracts/test/Gas.t.sol` in
-forge's isolated mode, solc 0.8.37, optimizer at 200 runs, Cancun. Written by `python contracts/build.py`; do not edit.
+forge's isolated mode, solc 0.8.37, optimizer at 200 runs, Cancun; for proofs the calldata floor of EIP-7623 where that
+is more. Who is paid holds no credit before, unless the row says so. Written by `python contracts/build.py`; do not edit.
 
 | transaction | gas |
 |---|---:|

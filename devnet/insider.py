@@ -96,6 +96,8 @@ class World:
                 f"{run} is no run of a devnet: it needs anchored rounds, and the keys of every node"
             )
         self.task: Task = self.evidence.index.tasks[started[0]]
+        if record.blocks or self.task.policy.pay != "participation":
+            raise ConfigurationError("the tamper lab tells runs again that are on a chain and pay participation")
         self.domain = self.evidence.ledger_domain
         self.copies = Copies(blob_folders(list(self.settings.values())))
 

@@ -105,12 +105,11 @@ class Court(Evidence):
             raise LedgerRefused("TooEarly", demand.deadline)
         del self.demands[call.id]
         court = self._as("Court", message)
-        happened = self._close(demand.accused, demand.task, court)
-        amount, lost = self._punish(demand.accused, b"withheld".ljust(32, b"\0"), demand.challenger, court)
-        happened += lost
+        happened: list[Event] = [events.Expired(call.id, demand.accused, self.slashable(demand.accused))]
+        happened += self._close(demand.accused, demand.task, court)
+        happened += self._punish(demand.accused, b"withheld".ljust(32, b"\0"), demand.challenger, court)
         if demand.accused == self.task(demand.task).cloud:
             happened += self.strike(demand.task, demand.round, court)
-        happened.append(events.Expired(call.id, demand.accused, amount))
         return [*happened, self._pay(demand.challenger, self.terms.bond)]
 
     # ------------------------------------------------------------------------------------------------------- challenges
@@ -220,11 +219,11 @@ class Court(Evidence):
         self.hold_task(task, judge)
         return [*held, self.token.transfer_from(court, message.sender, court, self.terms.bond)]
 
-    def _punish(self, accused: int, reason: bytes, challenger: bytes, court: Message) -> tuple[int, list[Event]]:
-        """(What `accused` lost: its whole stake, the events). It is settled at once."""
+    def _punish(self, accused: int, reason: bytes, challenger: bytes, court: Message) -> list[Event]:
+        """Takes the whole stake of `accused`, and settles it."""
         amount = self.slashable(accused)
         taken = self.slash(accused, amount, reason, court)
-        return amount, taken + self._settle_half(amount, challenger, court)
+        return taken + self._settle_half(amount, challenger, court)
 
     def _close(self, accused: int, task: int, judge: Message) -> list[Event]:
         released = self.release_node(accused, judge)
@@ -239,11 +238,10 @@ class Court(Evidence):
     def _convict(self, id: int, challenge: ChallengeState, message: Message) -> list[Event]:
         del self.challenges[id]
         court = self._as("Court", message)
-        happened = self._close(challenge.accused, challenge.task, court)
-        reason = b"challenge".ljust(32, b"\0")
-        amount, lost = self._punish(challenge.accused, reason, challenge.challenger, court)
-        happened += [*lost, *self.strike(challenge.task, challenge.round, court)]
-        happened.append(events.Decided(id, challenge.accused, True, amount))
+        happened: list[Event] = [events.Decided(id, challenge.accused, True, self.slashable(challenge.accused))]
+        happened += self._close(challenge.accused, challenge.task, court)
+        happened += self._punish(challenge.accused, b"challenge".ljust(32, b"\0"), challenge.challenger, court)
+        happened += self.strike(challenge.task, challenge.round, court)
         return [*happened, self._pay(challenge.challenger, self.terms.bond)]
 
     def _acquit(self, id: int, challenge: ChallengeState, message: Message) -> list[Event]:

@@ -211,7 +211,8 @@ class Index:
         for block, node in self._histories.get(number, []):
             if not found or found[-1][1] != node.net_key:
                 found.append((block, node.net_key))
-        return found
+        member = None if found else self.node_at(number, self.head_block)
+        return found if member is None else [(member.since, member.net_key)]  # a member of a batch has one key
 
     def roster_block(self, lag: int) -> int:
         """A block whose roster is the present one: `lag` blocks below the head, or the last in which a node changed if that is

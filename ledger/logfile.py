@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -43,13 +44,24 @@ class LogFile:
     @classmethod
     def create(cls, path: Path, genesis: Genesis, time: int, key: NetworkKey) -> LogFile:
         """A new log with its block 0. ConfigurationError where there is a file."""
+        return cls._write(path, encode_line(first_block(genesis, time, key)))
+
+    @classmethod
+    def restore(cls, path: Path, blocks: Sequence[Block]) -> LogFile:
+        """A log from somebody's copy of its blocks. ConfigurationError where there is a file, BadLog for a copy that does not
+        hold; then nothing is written."""
+        Journal.of(blocks)
+        return cls._write(path, b"".join(map(encode_line, blocks)))
+
+    @classmethod
+    def _write(cls, path: Path, data: bytes) -> LogFile:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         except FileExistsError as error:
             raise ConfigurationError(f"{path} exists: a log is never begun anew in its place") from error
         try:
-            _write_all(file, encode_line(first_block(genesis, time, key)))
+            _write_all(file, data)
         finally:
             os.close(file)
         folder = os.open(path.parent, os.O_RDONLY)

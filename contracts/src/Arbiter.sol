@@ -22,6 +22,11 @@ contract Arbiter is IArbiter, Evidence {
     uint8 internal constant END = 1;
     uint8 internal constant ACTIVE = 2;
 
+    /// @dev The Ledger's numbers of the other rules.
+    uint8 internal constant LINEAR = 1;
+    uint8 internal constant MEDIAN = 3;
+    uint8 internal constant TRIMMED_MEAN = 4;
+
     /// @dev Children of a node of a sum tree.
     uint256 internal constant FAN_IN = 16;
     /// @dev Blocks by which an honest edge's view of the roster may be off.
@@ -30,7 +35,9 @@ contract Arbiter is IArbiter, Evidence {
     uint256 internal constant FORCED_SECONDS = 1 hours;
 
     /// @dev Where the parts of a packed update begin: sequence, what the leaf ends with, used weight, salt, chunk.
+    // slither-disable-next-line unused-state
     uint256 internal constant SEQUENCE = 4;
+    // slither-disable-next-line unused-state
     uint256 internal constant USED = 112;
     uint256 internal constant SALT = 120;
     uint256 internal constant INTEGERS = 136;
@@ -476,9 +483,8 @@ contract Arbiter is IArbiter, Evidence {
     {
         uint256 size = group.updates.length;
         if (size != _width(group.number, edge.count)) revert BadShape();
-        Reading memory r;
-        (r.leaves, r.entries) = (new bytes32[](size), new bytes32[](size));
-        r.lanes = Sums.start(8 * t.width, _weights(group.updates));
+        Reading memory r =
+            Reading(new bytes32[](size), new bytes32[](size), Sums.start(8 * t.width, _weights(group.updates)));
         for (uint256 i = 0; i < size; ++i) {
             _readUpdate(t, edge, group.updates[i], group.chunk.index, r, i);
         }
@@ -518,9 +524,7 @@ contract Arbiter is IArbiter, Evidence {
             size = _groups(size);
         }
         if (inner.level == 0 || inner.children.length != _width(inner.number, below)) revert BadShape();
-        Reading memory r;
-        r.leaves = new bytes32[](inner.children.length);
-        r.lanes = Sums.start(64, FAN_IN);
+        Reading memory r = Reading(new bytes32[](inner.children.length), new bytes32[](0), Sums.start(64, FAN_IN));
         for (uint256 i = 0; i < r.leaves.length; ++i) {
             r.leaves[i] = MerkleLog.leafHashOf(_readChild(t, inner.children[i], inner.chunk.index, r));
         }
@@ -584,6 +588,7 @@ contract Arbiter is IArbiter, Evidence {
     }
 
     /// @dev Packed hashes as an array.
+    // slither-disable-next-line assembly
     function _hashes(bytes calldata packed) internal pure returns (bytes32[] calldata path) {
         if (packed.length % 32 != 0) revert BadShape();
         assembly ("memory-safe") {

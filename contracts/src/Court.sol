@@ -183,10 +183,12 @@ contract Court is ICourt, Evidence {
 
         delete _demands[id];
 
-        _close(d.accused, d.task);
-        uint256 amount = _punish(d.accused, "withheld", d.challenger);
-        if (d.accused == ledger.task(d.task).cloud) ledger.strike(d.task, d.round);
+        uint256 amount = registry.slashable(d.accused);
         emit Expired(id, d.accused, amount);
+        _close(d.accused, d.task);
+        _punish(d.accused, amount, "withheld", d.challenger);
+        // slither-disable-next-line incorrect-equality
+        if (d.accused == ledger.task(d.task).cloud) ledger.strike(d.task, d.round);
         token.safeTransfer(d.challenger, bond);
     }
 
@@ -333,8 +335,7 @@ contract Court is ICourt, Evidence {
     }
 
     /// @dev Takes the whole stake of `accused`, and settles it.
-    function _punish(uint32 accused, bytes32 reason, address challenger) internal returns (uint256 amount) {
-        amount = registry.slashable(accused);
+    function _punish(uint32 accused, uint256 amount, bytes32 reason, address challenger) internal {
         registry.slash(accused, amount, reason);
         _settle(amount, challenger);
     }
@@ -359,10 +360,11 @@ contract Court is ICourt, Evidence {
 
         delete _challenges[id];
 
-        _close(c.accused, c.task);
-        uint256 amount = _punish(c.accused, "challenge", c.challenger);
-        ledger.strike(c.task, c.round);
+        uint256 amount = registry.slashable(c.accused);
         emit Decided(id, c.accused, true, amount);
+        _close(c.accused, c.task);
+        _punish(c.accused, amount, "challenge", c.challenger);
+        ledger.strike(c.task, c.round);
         token.safeTransfer(c.challenger, bond);
     }
 
@@ -383,7 +385,7 @@ contract Court is ICourt, Evidence {
         for (uint256 i = 0; i < n; ++i) {
             withdrawable[witnesses[i]] += part;
         }
-        withdrawable[witnesses[n - 1]] += bond - part * n;
+        withdrawable[witnesses[n - 1]] += bond % n;
     }
 
     function _emitDemanded(uint256 id, IArbiter.EdgeRoot calldata edge, uint64 index, uint32 chunk) internal {
@@ -391,6 +393,7 @@ contract Court is ICourt, Evidence {
         emit Demanded(id, d.task, d.accused, d.round, d.challenger, d.kind, edge, index, chunk, d.deadline);
     }
 
+    // slither-disable-next-line timestamp
     function _knownDemand(uint256 id) internal view returns (Demand memory d) {
         d = _demands[id];
         if (d.challenger == address(0)) revert UnknownDispute(id);

@@ -16,11 +16,8 @@ import {MerkleLog} from "./libraries/MerkleLog.sol";
 abstract contract Evidence {
     /* CONSTANTS */
 
-    /// @dev The Ledger's numbers of rules.
-    uint8 internal constant LINEAR = 1;
+    /// @dev The Ledger's number of the rule by which edges add up themselves.
     uint8 internal constant TWO_LEVELS = 2;
-    uint8 internal constant MEDIAN = 3;
-    uint8 internal constant TRIMMED_MEAN = 4;
 
     /* IMMUTABLES */
 

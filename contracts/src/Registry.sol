@@ -189,17 +189,17 @@ contract Registry is IRegistry, EIP712 {
     /* BATCHES */
 
     /// @inheritdoc IRegistry
-    function registerBatch(bytes32 root, uint32 count_, bytes32 list) external returns (uint32 first) {
+    function registerBatch(bytes32 root, uint32 size, bytes32 list) external returns (uint32 first) {
         if (paused) revert Paused();
         bool registrar = Roles.holds(authority, Roles.REGISTRAR, msg.sender);
-        if (count_ == 0 || count_ > (registrar ? MAX_BATCH : MAX_OPEN_BATCH)) revert BadBatch(count_);
+        if (size == 0 || size > (registrar ? MAX_BATCH : MAX_OPEN_BATCH)) revert BadBatch(size);
 
         uint8 status = registrar ? ACTIVE : PENDING;
         first = count + 1;
-        count += count_;
-        _batches[first] = Batch(root, msg.sender, count_, status, uint48(block.number), uint48(block.number));
+        count += size;
+        _batches[first] = Batch(root, msg.sender, size, status, uint48(block.number), uint48(block.number));
 
-        emit BatchRegistered(first, count_, msg.sender, status, root, list);
+        emit BatchRegistered(first, size, msg.sender, status, root, list);
     }
 
     /// @inheritdoc IRegistry
@@ -432,6 +432,7 @@ contract Registry is IRegistry, EIP712 {
     function bound(uint32 id, address signer) external view returns (bool) {
         if (id == 0 || idOfAccount[signer] != id) return false;
         uint256 retired = retiredAt[signer];
+        // slither-disable-next-line incorrect-equality
         return retired == 0 || block.timestamp <= retired + RETIRED_SECONDS;
     }
 

@@ -16,6 +16,7 @@ import {vm} from "./support/Vm.sol";
 contract GasTest is Paying {
     uint256 internal constant TRANSACTION = 21_000;
     uint256 internal constant ANCHOR_LIMIT = 100_000;
+    uint256 internal constant CLAIM_LIMIT = 110_000;
     uint256 internal constant REGISTER_LIMIT = 180_000;
 
     function measured(string memory name) internal returns (uint256 gas) {
@@ -127,6 +128,9 @@ contract GasTest is Paying {
         measured("claim, 8 nodes, first of a task");
         rewards.claim(header, time, claimOf(entries, 1));
         measured("claim, 8 nodes, first of a node");
+        credit.mint(wallet(2), 1);
+        rewards.claim(header, time, claimOf(entries, 2));
+        atMost(measured("claim, 8 nodes, first of a node that holds credit"), CLAIM_LIMIT);
     }
 }
 

@@ -9,13 +9,16 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 import typer
 
 from middleware.errors import ConfigurationError
 from nodes.cli.home import Home
 from nodes.cli.output import EXIT_INVALID, print_json, print_table
+
+if TYPE_CHECKING:
+    from ledger.journal import Block
 
 
 def init(home: Path, listen: str, as_json: bool) -> None:
@@ -74,24 +77,44 @@ def serve(home: Path, listen: str) -> None:
 
 def compare(first: Path, second: Path, as_json: bool) -> None:
     """Whether two exported records are of one log; exit code 3 where its operator signed both branches of a fork."""
-    from ledger.audit.evidence import read
     from ledger.audit.fork import compare as agree
 
-    logs = []
-    for file in (first, second):
-        if not file.is_file():
-            raise ConfigurationError(f"no record at {file}: `drystone audit log --export {file}` writes one")
-        evidence = read(file.read_bytes())
-        if evidence.faults or not evidence.blocks:
-            said = evidence.faults[0].line() if evidence.faults else "it is of a chain"
-            raise ConfigurationError(f"{file} is no sound record of a local log: {said}")
-        logs.append(evidence.blocks)
-    found = agree(*logs)
+    found = agree(_blocks(first), _blocks(second))
     if as_json:
         print_json(found)
     else:
         print(found.line())
     raise typer.Exit(EXIT_INVALID if found.forked else 0)
+
+
+def restore(home: Path, record: Path) -> None:
+    """The log's file from a record, where the file was lost and its key was not."""
+    from ledger.journal import genesis_of
+    from ledger.logfile import LogFile
+    from nodes.daemon import read_keys
+    from nodes.keeper import KEY_FILE, LOG_FILE
+
+    place, blocks = Home(home), _blocks(record)
+    key, operator = read_keys(place.log_folder / KEY_FILE).network.public, genesis_of(blocks[0]).operator
+    if key != operator:
+        raise ConfigurationError(f"{record} is of the log of operator {operator.hex()}, the key here is {key.hex()}'s")
+    with LogFile.restore(place.log_folder / LOG_FILE, blocks) as file:
+        head = file.journal.head
+    print(f"{len(blocks)} blocks restored, the newest is {head.number}, 0x{head.hash.hex()}")
+    print("serve it only if no member saw a newer one: whoever did will take it for a rewound log, and stop")
+
+
+def _blocks(record: Path) -> tuple[Block, ...]:
+    """The blocks in an exported record that holds."""
+    from ledger.audit.evidence import read
+
+    if not record.is_file():
+        raise ConfigurationError(f"no record at {record}: `drystone audit log --export {record}` writes one")
+    evidence = read(record.read_bytes())
+    if evidence.faults or not evidence.blocks:
+        said = evidence.faults[0].line() if evidence.faults else "it is of a chain"
+        raise ConfigurationError(f"{record} is no sound record of a local log: {said}")
+    return evidence.blocks
 
 
 def anchor(

@@ -157,6 +157,18 @@ def ledger_compare(
     verbs.compare(first, second, as_json)
 
 
+@ledger.command("restore")
+@reported
+def ledger_restore(
+    record: Annotated[Path, typer.Argument(help="The newest record of the log that any member exported.")],
+    home: HomeOption = HOME,
+) -> None:
+    """Write a local log's file anew from a member's record, where the file was lost and its key was not."""
+    from nodes.cli import ledger as verbs
+
+    verbs.restore(home, record)
+
+
 @ledger.command("anchor")
 @reported
 def ledger_anchor(

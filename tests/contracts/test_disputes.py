@@ -646,17 +646,7 @@ def test_a_demand_that_nobody_meets_costs_the_accused_its_stake(
     late = stage.refusal(answers(scene)[kind], OWN, 200)
     assert late == ("TooLate", deadline)
     struck = ["RoundStruck"] if accused == 1 else []
-    expected = [
-        "Released",
-        "Slashed",
-        "StatusChanged",
-        "Settled",
-        "Transfer",
-        "Transfer",
-        *struck,
-        "Expired",
-        "Transfer",
-    ]
+    expected = ["Expired", *TAKEN, *struck, "Transfer"]
     assert stage.names(calls.Expire(1), OWN) == expected
     assert stage.refusal(calls.Expire(1), OWN) == ("UnknownDispute", 1)
 
@@ -699,7 +689,7 @@ def heard(stage: Stage, *digests: bytes) -> None:
 
 
 TAKEN = ["Released", "Slashed", "StatusChanged", "Settled", "Transfer", "Transfer"]
-GUILTY = [*TAKEN, "RoundStruck", "Decided", "Transfer"]
+GUILTY = ["Decided", *TAKEN, "RoundStruck", "Transfer"]
 
 
 def test_three_that_agree_with_the_challenger_convict(stage: Stage) -> None:

@@ -254,7 +254,7 @@ class History:
         )  # fmt: skip
         received, forced = self.received(number), self.forced(number)
         settlement = self.settled(number, settling.settle(DOMAIN.context, self.policy, opening, received, forced))
-        settlement = self.scored(number, settlement, opening, received)
+        settlement = self.scored(number, settlement, opening, received, forced)
         header, blob = settling.finish(settlement, encode_metrics({"accuracy": 0.5, "loss": 0.5}))
         manifest = self.manifest(number, decode_manifest(blob))
         header = self.header(
@@ -290,7 +290,9 @@ class History:
         """Where a cloud that lies about the result would."""
         return settlement
 
-    def scored(self, number: int, settlement: Settlement, opening: Opening, received: list[Reported]) -> Settlement:
+    def scored(
+        self, number: int, settlement: Settlement, opening: Opening, received: list[Reported], forced: settling.Forced
+    ) -> Settlement:
         """Where a cloud that pays scores would measure and pay."""
         return settlement
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from middleware.protocol import scoring
 from middleware.protocol.scoring import Measured
-from middleware.protocol.settlement import Opening, Reported, Settlement
+from middleware.protocol.settlement import Forced, Opening, Reported, Settlement
 from middleware.protocol.update import Floats
 from middleware.trust import merkle
 from middleware.types import Policy, Rule
@@ -73,10 +73,12 @@ class ScoredHistory(History):
     def last(self) -> Manifest | None:
         return self.manifests[-1] if self.manifests else None
 
-    def scored(self, number: int, settlement: Settlement, opening: Opening, received: list[Reported]) -> Settlement:
+    def scored(
+        self, number: int, settlement: Settlement, opening: Opening, received: list[Reported], forced: Forced
+    ) -> Settlement:
         measured = self.measured(number, settlement, opening)
         before = scoring.carried(self.policy, self.last())
-        honest = scoring.pay(self.policy, opening, settlement, received, before, self.moves, measured)
+        honest = scoring.pay(self.policy, opening, settlement, received, before, self.moves, measured, forced)
         self.moves = scoring.remember(self.moves, opening.model, settlement.model, self.policy.grid.exponent)
         made = honest.manifest.scoring
         if made is None:

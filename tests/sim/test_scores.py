@@ -12,7 +12,7 @@ from ledger.audit.report import Report
 from middleware.errors import ConfigurationError
 from middleware.maths import reward
 from middleware.protocol import scoring
-from middleware.protocol.settlement import Opening, Settlement
+from middleware.protocol.settlement import Forced, Opening, Settlement
 from middleware.trust import merkle
 from middleware.types import ZERO32, Grid, Header, Policy, Rule, Verdict
 from middleware.wire import tensors
@@ -118,6 +118,30 @@ def test_copies_and_echoes_are_named_and_earn_nothing() -> None:
         assert copy.reason == "copy" and copy.raw != 0 and copy.counted == 0
         assert (echo.reason == "echo") == (number > 1)
     assert DEVICES[3] not in history.rewards
+
+
+class Forcing(ScoredHistory):
+    """In round 3 one device's update comes by the ledger, because no edge took it."""
+
+    def present(self, number: int) -> tuple[int, ...]:
+        return DEVICES[:3] if number == 3 else DEVICES
+
+    def before_round(self, number: int) -> None:
+        if number == 3:
+            self.sent = self.send(DEVICES[3], number)
+            self.force(self.sent)
+
+    def forced(self, number: int) -> Forced:
+        return Forced(self.chain, (self.sent.received,) if number == 3 else ())
+
+
+def test_a_forced_update_is_scored_like_any_other() -> None:
+    history = Forcing().run()
+    judged = {finding.check: finding for finding in audited(history).findings}
+    assert not judged.keys() & {"content", "aggregate", "model", "scores", "rewards"}
+    assert history.manifests[2].scoring is not None and history.manifests[2].scoring.scores[-1].raw != 0
+    found = payment(history.record, history.store, TASK, 3, DEVICES[3])
+    assert all(step.holds for step in found.steps) and found.worth is not None and found.worth.score.weight > 0
 
 
 # ----------------------------------------------------------------------------------------------------------------- lies

@@ -12,7 +12,6 @@ from middleware.errors import LedgerRefused
 from middleware.ports import Event
 from middleware.trust import eip712
 from middleware.types import Status
-from nodes.disputes import collection
 from tests.sim.history import CHAIN, DOMAIN, LEDGER, REGISTRY, REWARDS, History
 
 ADMIN, CHALLENGER = b"\xad" * 20, b"\xc4" * 20
@@ -62,6 +61,8 @@ def tried(history: History, offence: Offence) -> list[Event]:
     """The Arbiter takes the proof: the accused loses its whole stake, half of it to the beneficiary. And not twice."""
     chain, at = contracts(history), history.entries[-1].position
     said = chain.apply(offence.proof, CHALLENGER, at.time + 1, at.block + 1)
+    collect = calls.Collect(offence.kind.encode().ljust(32, b"\0"), offence.task, offence.round, offence.accused)
+    chain.apply(collect, CHALLENGER, at.time + 1, at.block + 1)
     proven = next(event for event in said if isinstance(event, events.Proven))
     kind = offence.kind.encode().ljust(32, b"\0")
     assert (proven.kind, proven.task, proven.round, proven.accused) == (
@@ -76,7 +77,6 @@ def tried(history: History, offence: Offence) -> list[Event]:
     gainer = CHALLENGER
     if isinstance(offence.proof, calls.Omission):
         gainer = chain.node(offence.proof.leaf.node).account
-    chain.apply(collection(offence), ADMIN, at.time + 1, at.block + 1)
     assert (proven.beneficiary, chain.token.balance(gainer)) == (gainer, STAKE // 2)
     with pytest.raises(LedgerRefused) as again:
         chain.apply(offence.proof, CHALLENGER, at.time + 2, at.block + 2)

@@ -167,3 +167,11 @@ def test_a_log_is_begun_served_and_never_begun_again(tmp_path: Path) -> None:
         assert code == 1 and "two would fork the log" in said
         code, said = drystone("audit", "log", "--home", home, "--json")
         assert code == 0 and [entry["event"] for entry in json.loads(said)].count("RoleGranted") == 4
+        record = tmp_path / "record.jsonl"
+        assert drystone("audit", "log", "--home", home, "--export", record)[0] == 0
+    assert drystone("ledger", "compare", record, record)[0] == 0
+    before = (home / "log" / LOG_FILE).read_bytes()
+    (home / "log" / LOG_FILE).unlink()
+    code, said = drystone("ledger", "restore", record, "--home", home)
+    assert code == 0 and "blocks restored" in said
+    assert (home / "log" / LOG_FILE).read_bytes() == before

@@ -202,14 +202,14 @@ interface IRegistry {
 
     /* BATCHES */
 
-    /// @notice Registers `count` devices at once and returns the first id; the others follow it. The batch is active if the
+    /// @notice Registers `size` devices at once and returns the first id; the others follow it. The batch is active if the
     /// caller is a registrar, else pending, and the caller owns it. A member's leaf under `root`, in order of ids, is the data
     /// "drystone/member/1" | netKey 32 | account 20 | parent u32 | name 32 | metaHash 32.
     ///
     /// Reverts: Paused, BadBatch.
     /// @dev Warning: nothing about the members is judged here. A member whose keys or parent do not hold is nobody: it can
     /// never be materialised, and readers of the list leave it out.
-    function registerBatch(bytes32 root, uint32 count, bytes32 list) external returns (uint32 first);
+    function registerBatch(bytes32 root, uint32 size, bytes32 list) external returns (uint32 first);
 
     /// @notice Pending to active, for members that are not materialised. Only a registrar.
     ///

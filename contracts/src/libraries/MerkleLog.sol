@@ -33,6 +33,7 @@ library MerkleLog {
 
     /// @notice The hash of a leaf that holds the `data` of a call.
     /// @dev As `leafHash`, in memory that is free again afterwards.
+    // slither-disable-next-line assembly
     function leafHashCalldata(bytes calldata data) internal view returns (bytes32 hash) {
         assembly ("memory-safe") {
             let free := mload(0x40)
@@ -44,6 +45,7 @@ library MerkleLog {
     }
 
     /// @notice The hash of a leaf that holds one hash.
+    // slither-disable-next-line assembly
     function leafHashOf(bytes32 data) internal view returns (bytes32 hash) {
         assembly ("memory-safe") {
             mstore8(0, 0)
@@ -55,6 +57,7 @@ library MerkleLog {
 
     /// @notice The hash of an inner node.
     /// @dev sha256(abi.encodePacked(bytes1(0x01), left, right)), in memory that is free again afterwards: a path has up to 40.
+    // slither-disable-next-line assembly
     function nodeHash(bytes32 left, bytes32 right) internal view returns (bytes32 hash) {
         assembly ("memory-safe") {
             let free := mload(0x40)
@@ -74,6 +77,7 @@ library MerkleLog {
 
     /// @notice The hash of a sum tree's inner node.
     /// @dev sha256(abi.encodePacked(bytes1(0x01), leftSum, left, rightSum, right)), in memory that is free again afterwards.
+    // slither-disable-next-line assembly
     function sumNodeHash(uint128 leftSum, bytes32 left, uint128 rightSum, bytes32 right)
         internal
         view
@@ -118,6 +122,7 @@ library MerkleLog {
     /// 2.1.3.2.
     /// @dev Warning: the caller compares the result with a root that it trusts, and must know `size` from a trusted place
     /// too if the position matters.
+    // slither-disable-next-line assembly
     function rootFromInclusion(bytes32[] calldata path, uint256 index, uint256 size, bytes32 leaf)
         internal
         view
@@ -139,7 +144,7 @@ library MerkleLog {
                 let odd := and(index, 1)
                 let side := shl(5, or(odd, eq(index, last)))
                 mstore(add(left, side), root)
-                mstore(add(left, xor(side, 32)), calldataload(next))
+                mstore(add(left, sub(32, side)), calldataload(next))
                 // Precompile 2 is SHA-256. It fails only for want of gas, and the caller then has none left either.
                 if iszero(staticcall(gas(), 2, sub(left, 1), 65, 0, 32)) { revert(0, 0) }
                 root := mload(0)

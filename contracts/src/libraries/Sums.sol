@@ -44,6 +44,7 @@ library Sums {
 
     /// @notice Adds `weight` times every integer of `chunk` to the sums.
     /// @dev Warning: the chunk must have 256 integers, and the weights no more than `start` was told, nor than 2^68.
+    // slither-disable-next-line assembly
     function add(Lanes memory lanes, bytes calldata chunk, uint256 weight) internal pure {
         (uint256 bits, uint256 lane) = (lanes.bits, lanes.lane);
         uint256[WORDS] memory words = lanes.words;
@@ -84,6 +85,7 @@ library Sums {
     }
 
     /// @notice The sums as a chunk of 256 signed 64-bit integers.
+    // slither-disable-next-line assembly
     function encode(Lanes memory lanes) internal pure returns (bytes memory chunk) {
         // 24 more bytes, because the last integer is written with a whole word.
         chunk = new bytes(BYTES + 24);

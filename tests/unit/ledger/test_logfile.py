@@ -191,6 +191,21 @@ def test_pages_are_bounded_and_a_reader_beyond_the_end_gets_the_newest_line(path
         assert file.lines(PAGE_BLOCKS + 5) == lines[-1]
 
 
+def test_a_lost_file_comes_back_byte_for_byte_from_a_copy_that_holds(path: Path) -> None:
+    grown(path, BLOCKS)
+    data = path.read_bytes()
+    blocks = [decode_line(line) for line in data.splitlines(keepends=True)]
+    with pytest.raises(ConfigurationError, match="never begun anew"):
+        LogFile.restore(path, blocks)
+    path.unlink()
+    with pytest.raises(BadLog, match="block 3 of the log does not hold"):
+        LogFile.restore(path, [*blocks[:2], blocks[3]])
+    assert not path.exists()
+    with LogFile.restore(path, blocks) as file:
+        assert file.append(raw(file.journal.identity, grant(9), BLOCKS), START + 9, OPERATOR).number == BLOCKS + 1
+    assert path.read_bytes().startswith(data)
+
+
 def test_two_processes_do_not_write_one_log(path: Path) -> None:
     with begin(path), pytest.raises(Unavailable, match="two would fork the log"):
         LogFile(path)
