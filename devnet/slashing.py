@@ -70,8 +70,7 @@ class Body:
     """An upload that has arrived."""
 
     def __init__(self, data: bytes, place: int = 0) -> None:
-        self.data, self.place = data, place
-        self.direct = False  # no update is forced here
+        self.data, self.place, self.direct = data, place, False
 
     async def read(self, digest: bytes) -> bytearray:
         return bytearray(self.data)

@@ -6,18 +6,17 @@ The command line calls this; of the daemons only the answers to demands do.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import aiohttp
 import msgspec
 from eth_hash.auto import keccak
 
+from ledger import events
 from ledger.audit.memory import OutgoingRow
 from ledger.calls import AnyCall, Approve, Collect, SubmitDirect, decode_call, encode_call
 from ledger.connect import AnyLedger
-from ledger.dispute import Offence
 from ledger.index import Index
 from ledger.local import LocalLedger
 from ledger.rpc import hexed
@@ -28,8 +27,6 @@ from middleware.trust.keys import AccountKey
 from middleware.types import LIMITS
 from middleware.wire.message import Update, decode_stored
 from nodes.link import Link
-
-E = TypeVar("E")
 
 DELIVER_SECONDS: Final = 30.0  # that a forced update's body may take to be accepted
 STEP_SECONDS: Final = 0.3
@@ -58,11 +55,22 @@ class Sent(msgspec.Struct, frozen=True):
     call: AnyCall
     payer: bytes
     outcome: Outcome | None
+    collected: Outcome | None = None  # what followed from a verdict
 
     @property
     def said(self) -> tuple[object, ...]:
         """The contracts' events."""
-        return tuple(entry.event for entry in self.outcome.entries) if self.outcome is not None else ()
+        outcomes = [outcome for outcome in (self.outcome, self.collected) if outcome is not None]
+        return tuple(entry.event for outcome in outcomes for entry in outcome.entries)
+
+
+class Loss(msgspec.Struct, frozen=True):
+    """What a node lost, in token units, and who got how much of it; the rest was burned."""
+
+    node: int
+    amount: int
+    reward: int
+    to: bytes
 
 
 class Disputes:
@@ -78,7 +86,15 @@ class Disputes:
             outcome = None if dry_run else await self.ledger.send(call, self.key)
         except LedgerRefused as refused:
             raise explained(refused) from refused
-        return Sent(call, self.key.address, outcome)
+        return Sent(call, self.key.address, outcome, await self._collect(outcome) if outcome is not None else None)
+
+    async def _collect(self, outcome: Outcome) -> Outcome | None:
+        """Where the Arbiter has just seized a stake: have it paid and burned, which anybody may."""
+        proven = next((entry.event for entry in outcome.entries if isinstance(entry.event, events.Proven)), None)
+        if proven is None or proven.amount == 0:
+            return None
+        call = Collect(proven.kind, proven.task, proven.round, proven.accused)
+        return await self.ledger.send(call, self.key)
 
     async def send_bonded(self, call: AnyCall, dry_run: bool = False) -> Sent:
         """As `send`, for a call that takes the Court's bond: it is approved first, which spends nothing by itself. A dry run
@@ -88,11 +104,6 @@ class Disputes:
             return Sent(call, self.key.address, None)
         await self.send(Approve(self.ledger.book.court, bond))
         return await self.send(call)
-
-    async def prove(self, offence: Offence, dry_run: bool = False) -> list[Sent]:
-        """The proof, which seizes the stake, then its payment, which anybody may send as well (`collect`)."""
-        proof = await self.send(offence.proof, dry_run)
-        return [proof] if dry_run else [proof, await self.send(collection(offence))]
 
     async def bond(self) -> int:
         """What opening a dispute costs until it is decided, in token units."""
@@ -112,15 +123,13 @@ def explained(refused: LedgerRefused) -> LedgerRefused:
     return told
 
 
-def collection(offence: Offence) -> Collect:
-    """The call that pays what a proof seized."""
-    kind = offence.kind.encode().ljust(32, b"\0")
-    return Collect(kind, offence.task, offence.round, offence.accused)
-
-
-def said(sents: Iterable[Sent], kind: type[E]) -> E | None:
-    """The first event of a kind that some calls made."""
-    return next((event for sent in sents for event in sent.said if isinstance(event, kind)), None)
+def loss(sent: Sent) -> Loss | None:
+    """What the accused lost, where something was proven or an answer stayed out."""
+    seized = next((event for event in sent.said if isinstance(event, events.Slashed)), None)
+    settled = next((event for event in sent.said if isinstance(event, events.Settled)), None)
+    if seized is None or settled is None:
+        return None
+    return Loss(seized.id, seized.amount, settled.reward, settled.to)
 
 
 # ------------------------------------------------------------------------------------------------------------- by force

@@ -32,7 +32,7 @@ from nodes.cli.audit import _blobs, _evidence
 from nodes.cli.home import Home
 from nodes.cli.output import print_json, print_table
 from nodes.config import Settings
-from nodes.disputes import Disputes, Request, Sent, deliver, request_of, said, unanswered, write
+from nodes.disputes import Disputes, Request, Sent, deliver, loss, request_of, unanswered, write
 from nodes.operator import named
 from nodes.records import Copies, nodes_below, read_memories, read_memory
 
@@ -173,17 +173,23 @@ def _prove(where: Where, record: Evidence, offences: list[Offence], task: int, r
     if not wanted:
         raise ConfigurationError(f"nothing shows {what}: `drystone dispute find` lists what can be proven here")
     offence = wanted[0]
-    sents = where.act(lambda disputes: disputes.prove(offence, where.dry_run))
-    _report(where, sents, {"offence": _told(record, offence)}, f"{offence.kind}: {offence.what}")
+    sent = where.act(lambda disputes: disputes.send(offence.proof, where.dry_run))
+    _report(where, sent, {"offence": _told(record, offence)}, f"{offence.kind}: {offence.what}")
 
 
 def collect(where: Where, kind: str, name: str, task: int, round: int) -> None:
-    """Have paid what a proof seized."""
+    """Have paid what somebody's proof seized."""
     record = where.record()
     accused = named(record.index.roster(), name).id
     call = Collect(kind.encode().ljust(32, b"\0"), task, round, accused)
     sent = where.act(lambda disputes: disputes.send(call, where.dry_run))
-    _report(where, [sent], {"kind": kind, "accused": accused}, f"{kind} of {name} in round {round} is paid")
+    paid = next((event for event in sent.said if isinstance(event, events.Settled)), None)
+    about: dict[str, Any] = {"kind": kind, "accused": accused}
+    line = f"{kind} of {name} in round {round} is paid"
+    if paid is not None:
+        about |= {"reward": paid.reward, "to": checksum_address(paid.to), "burned": paid.burned}
+        line += f": {paid.reward:,} to {checksum_address(paid.to)}, {paid.burned:,} burned"
+    _report(where, sent, about, line)
 
 
 # ------------------------------------------------------------------------------------------------------------------- force
@@ -240,7 +246,7 @@ def _forced(where: Where, request: Request, address: str) -> None:
         else:
             typer.echo(f"{what} was on the ledger already; its body is at {cloud}")
         return
-    _report(where, [sent], about, f"{what} is on the ledger" + ("" if where.dry_run else f", its body at {cloud}"))
+    _report(where, sent, about, f"{what} is on the ledger" + ("" if where.dry_run else f", its body at {cloud}"))
 
 
 # ----------------------------------------------------------------------------------------------------------------- demands
@@ -259,7 +265,7 @@ def demand(where: Where, task: int, round: int, edge: str, kind: str, index: int
     asked = next((event for event in sent.said if isinstance(event, events.Demanded)), None)
     about = {"demand": asked.id if asked else None, "deadline": asked.deadline if asked else None}
     line = f"demand {asked.id}: {_who(record, asked.accused)} must answer" if asked else f"demands {kind} of {edge}"
-    _report(where, [sent], about, line)
+    _report(where, sent, about, line)
 
 
 def answer(where: Where, number: int, node: str) -> None:
@@ -272,12 +278,12 @@ def answer(where: Where, number: int, node: str) -> None:
     case = Case(record.index, record.ledger_domain, where.blobs(), memories, reader, (open_.task, open_.round))
     call = answer_of(case, open_)
     sent = where.act(lambda disputes: disputes.send(call, where.dry_run))
-    _report(where, [sent], {"demand": number}, f"demand {number} is answered; the bond went to the payer")
+    _report(where, sent, {"demand": number}, f"demand {number} is answered; the bond went to the payer")
 
 
 def expire(where: Where, number: int) -> None:
     sent = where.act(lambda disputes: disputes.send(Expire(number), where.dry_run))
-    _report(where, [sent], {"demand": number}, f"demand {number} went unanswered")
+    _report(where, sent, {"demand": number}, f"demand {number} went unanswered")
 
 
 # -------------------------------------------------------------------------------------------------------------- challenges
@@ -300,7 +306,7 @@ def challenge(where: Where, task: int, round: int, subject: str, claim: str, rea
     opened = next((event for event in sent.said if isinstance(event, events.Challenged)), None)
     line = f"challenge {opened.id}: " if opened else ""
     about = {"challenge": opened.id if opened else None, "claim": digest}
-    _report(where, [sent], about, f"{line}the {subject} of round {round} should be 0x{digest.hex()[:16]}")
+    _report(where, sent, about, f"{line}the {subject} of round {round} should be 0x{digest.hex()[:16]}")
 
 
 def commit(where: Where, number: int, node: str, digest: str, reader: Optional[Path]) -> None:
@@ -320,7 +326,7 @@ def commit(where: Where, number: int, node: str, digest: str, reader: Optional[P
     call = Commit(number, witness.id, keccak(words))
     sent = where.act(lambda disputes: disputes.send(call, where.dry_run), node)
     _report(
-        where, [sent], {"challenge": number}, f"challenge {number}: {node} committed; what it will reveal is in {file}"
+        where, sent, {"challenge": number}, f"challenge {number}: {node} committed; what it will reveal is in {file}"
     )
 
 
@@ -332,7 +338,7 @@ def reveal(where: Where, number: int, node: str) -> None:
     call = Reveal(number, named(record.index.roster(), node).id, value, salt)
     sent = where.act(lambda disputes: disputes.send(call, where.dry_run), node)
     _report(
-        where, [sent], {"challenge": number, "digest": value}, f"challenge {number}: {node} says 0x{value.hex()[:16]}"
+        where, sent, {"challenge": number, "digest": value}, f"challenge {number}: {node} says 0x{value.hex()[:16]}"
     )
 
 
@@ -343,14 +349,14 @@ def conclude(where: Where, number: int, lapse: bool) -> None:
     words = "it lapsed" if lapse else "the council is asked"
     if decided is not None:
         words = "guilty" if decided.guilty else "not guilty"
-    _report(where, [sent], {"challenge": number, "verdict": words}, f"challenge {number}: {words}")
+    _report(where, sent, {"challenge": number, "verdict": words}, f"challenge {number}: {words}")
 
 
 def withdraw(where: Where) -> None:
     sent = where.act(lambda disputes: disputes.send(WithdrawShares(), where.dry_run))
     paid = next((event for event in sent.said if isinstance(event, events.Transfer)), None)
     amount = paid.value if paid is not None else None
-    _report(where, [sent], {"amount": amount}, "shares of bonds" + (f": {amount:,} token units" if amount else ""))
+    _report(where, sent, {"amount": amount}, "shares of bonds" + (f": {amount:,} token units" if amount else ""))
 
 
 # ------------------------------------------------------------------------------------------------------------------ pieces
@@ -405,26 +411,27 @@ def _who(record: Evidence, number: int) -> str:
     return f"{node.name} (node {number})" if node is not None else f"node {number}"
 
 
-def _report(where: Where, sents: list[Sent], about: dict[str, Any], line: str) -> None:
+def _report(where: Where, sent: Sent, about: dict[str, Any], line: str) -> None:
     """One sentence about what was done, who paid, and what it cost whom."""
-    outcomes = [sent.outcome for sent in sents if sent.outcome is not None]
-    lost, paid = said(sents, events.Slashed), said(sents, events.Settled)
-    payer, gas = checksum_address(sents[0].payer), sum(outcome.gas_used for outcome in outcomes)
+    lost, outcome = loss(sent), sent.outcome
     if where.as_json:
-        told: dict[str, Any] = {**about, "payer": payer, "sent": bool(outcomes), "gas": gas}
-        told["transactions"] = [outcome.transaction for outcome in outcomes]
+        told: dict[str, Any] = {**about, "payer": checksum_address(sent.payer), "sent": outcome is not None}
+        if outcome is not None:
+            told |= {"transaction": outcome.transaction, "block": outcome.block, "gas": outcome.gas_used}
         if lost is not None:
-            told["slashed"] = lost.amount
-        if paid is not None:
-            told |= {"reward": paid.reward, "to": checksum_address(paid.to), "burned": paid.burned}
+            told |= {"slashed": lost.amount, "reward": lost.reward, "to": checksum_address(lost.to)}
+            told["burned"] = lost.amount - lost.reward
         print_json(told)
         return
     typer.echo(line)
-    if not outcomes:
+    payer = checksum_address(sent.payer)
+    if outcome is None:
         typer.echo(f"not sent (--dry-run): the contracts would take it from {payer}")
         return
-    typer.echo(f"sent by {payer} in block {outcomes[0].block}, gas {' + '.join(f'{o.gas_used:,}' for o in outcomes)}")
+    gas = f"{outcome.gas_used:,}" + (f" + {sent.collected.gas_used:,}" if sent.collected is not None else "")
+    typer.echo(f"sent by {payer} in block {outcome.block}, gas {gas}")
     if lost is not None:
-        typer.echo(f"node {lost.id} lost its stake of {lost.amount:,} token units")
-    if paid is not None:
-        typer.echo(f"{paid.reward:,} went to {checksum_address(paid.to)}, {paid.burned:,} were burned")
+        typer.echo(
+            f"node {lost.node} lost {lost.amount:,} token units of stake: {lost.reward:,} to {checksum_address(lost.to)}, "
+            f"{lost.amount - lost.reward:,} burned"
+        )

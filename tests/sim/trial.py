@@ -12,7 +12,6 @@ from middleware.errors import LedgerRefused
 from middleware.ports import Event
 from middleware.trust import eip712
 from middleware.types import Status
-from nodes.disputes import collection
 from tests.sim.history import CHAIN, DOMAIN, LEDGER, REGISTRY, REWARDS, History
 
 ADMIN, CHALLENGER = b"\xad" * 20, b"\xc4" * 20
@@ -78,7 +77,6 @@ def tried(history: History, offence: Offence) -> list[Event]:
     gainer = CHALLENGER
     if isinstance(offence.proof, calls.Omission):
         gainer = chain.node(offence.proof.leaf.node).account
-    chain.apply(collection(offence), ADMIN, at.time + 1, at.block + 1)
     assert (proven.beneficiary, chain.token.balance(gainer)) == (gainer, STAKE // 2)
     with pytest.raises(LedgerRefused) as again:
         chain.apply(offence.proof, CHALLENGER, at.time + 2, at.block + 2)

@@ -82,7 +82,7 @@ async def test_an_edge_that_drops_a_receipted_update_is_slashed_by_its_device(tm
         dry = drystone(tmp_path, *verb, "--dry-run")
         assert dry.returncode == 0 and "not sent (--dry-run)" in dry.stdout
         said = told(tmp_path, *verb)
-        assert (said["slashed"], said["reward"]) == (STAKE, STAKE // 2)
+        assert (said["slashed"], said["reward"], said["burned"]) == (STAKE, STAKE // 2, STAKE - STAKE // 2)
         index = await operator.refresh()
         account = index.roster().by_name(victim)
         assert account is not None and said["to"].lower() == f"0x{account.account.hex()}"
