@@ -968,6 +968,54 @@ def test_a_challenger_does_not_judge_its_own_challenge(stage: Stage) -> None:
     assert stage.refusal(calls.Commit(1, 7, GENESIS), witness) == ("NotWitness", 7)
 
 
+WITNESS = NODES[6].address
+COMMIT = calls.Commit(1, 7, commitment(1, 7, GENESIS, GENESIS))
+REVEAL = calls.Reveal(1, 7, GENESIS, GENESIS)
+
+
+def at_the_edge(stage: Stage, call: AnyCall, sender: bytes, time: int, opens: bool, *refusal: object) -> None:
+    """`call` changes at `time` from refused to accepted (`opens`), or from accepted to refused."""
+    before = stage.evm.snapshot()
+    for now, accepted in ((time - 1, not opens), (time, opens)):
+        one = Stage(stage.evm, stage.chain.copy())
+        step = one.act(call, sender, now - stage.evm.now)
+        assert ((step.error, *step.arguments) == refusal, step.error == "") == (not accepted, accepted)
+        stage.evm.revert(before)
+        before = stage.evm.snapshot()
+
+
+def test_the_phases_of_a_challenge_end_when_the_next_begins(stage: Stage) -> None:
+    challenged(stage)
+    ends = stage.chain.challenges[1]
+    commit_end, reveal_end = ends.commit_end, ends.reveal_end
+    at_the_edge(stage, COMMIT, WITNESS, commit_end, False, "TooLate", commit_end)
+    stage.names(COMMIT, WITNESS)
+    at_the_edge(stage, REVEAL, WITNESS, commit_end, True, "TooEarly", commit_end)
+    at_the_edge(stage, REVEAL, WITNESS, reveal_end, False, "TooLate", reveal_end)
+    at_the_edge(stage, calls.Conclude(1), ODD, reveal_end, True, "TooEarly", reveal_end)
+    stage.names(calls.Conclude(1), ODD, 300)
+    council_end = stage.chain.challenges[1].council_end
+    at_the_edge(stage, calls.Decide(1, True), COUNCIL_KEY.address, council_end, False, "TooLate", council_end)
+    at_the_edge(stage, calls.Lapse(1), ODD, council_end, True, "TooEarly", council_end)
+
+
+def test_a_demand_is_met_before_its_deadline_and_expires_from_it_on(stage: Stage) -> None:
+    scene, _ = demanded(stage, 1)
+    deadline = stage.chain.demands[1].deadline
+    at_the_edge(stage, answers(scene)[1], OWN, deadline, False, "TooLate", deadline)
+    at_the_edge(stage, calls.Expire(1), OWN, deadline, True, "TooEarly", deadline)
+
+
+def test_a_round_is_disputed_before_its_window_is_over(stage: Stage) -> None:
+    stage.judges()
+    scene = stage.scene(LINEAR, "", (3, 2))
+    until = scene.anchored_at + 1_000
+    demand = calls.Demand(scene.header, scene.anchored_at, scene.member(0), 1, 1, 0)
+    challenge = calls.Challenge(scene.header, scene.anchored_at, 1, GENESIS)
+    at_the_edge(stage, demand, ODD, until, False, "TooLate", until)
+    at_the_edge(stage, challenge, ODD, until, False, "TooLate", until)
+
+
 # ----------------------------------------------------------------------------------------------------------------- walks
 
 BOUNDS = settings(
