@@ -483,6 +483,159 @@ def test_an_honest_round_proves_nothing(
 
 
 @pytest.mark.parametrize(
+    ("task", "name", "rule"),
+    [
+        (LINEAR, "wrong_coordinate", 1), (LINEAR, "wrong_member", 1), (LINEAR, "wrong_weights", 1),
+        (MEDIAN, "wrong_weights", 3), (TWO_LEVELS, "wrong_coordinate", 2),
+    ],
+)  # fmt: skip
+def test_a_proof_is_for_its_rule_alone(stage: Stage, task: int, name: str, rule: int) -> None:
+    stage.judges()
+    scene = stage.scene(task, "", (2, 2))
+    call = ACCUSATIONS[name](stage.chain, scene, Random(1), NODES[0])
+    assert stage.refusal(call, ODD) == ("WrongRule", rule)
+
+
+def test_a_proof_of_another_rules_round_is_refused_whoever_is_accused(stage: Stage) -> None:
+    stage.judges()
+    scene, other = stage.scene(LINEAR, "", (18,)), stage.scene(TWO_LEVELS, "", (18,))
+    group, inner = scene.group(0, 0, 0), scene.inner(scene.edges[0].levels, 1, 0, 0)
+    report, signature = scene.edges[0].report, scene.edges[0].signature
+    assert stage.refusal(calls.WrongEdgeGroup(report, signature, group), ODD) == ("WrongRule", 1)
+    assert stage.refusal(calls.WrongEdgeNode(report, signature, inner), ODD) == ("WrongRule", 1)
+    about = other.header, other.anchored_at
+    wrong_group = calls.WrongGroup(*about, other.member(0), ZERO32, (), other.group(0, 0, 0))
+    assert stage.refusal(wrong_group, ODD) == ("WrongRule", 2)
+    assert stage.refusal(calls.WrongInnerNode(*about, other.member(0), inner), ODD) == ("WrongRule", 2)
+
+
+def test_a_group_has_the_shape_that_its_number_and_the_count_require(stage: Stage) -> None:
+    stage.judges()
+    scene = stage.scene(LINEAR, "group", (18, 1))
+    call = accusation(stage, scene, "wrong_group", calls.WrongGroup, accepted=True)
+    assert isinstance(call, calls.WrongGroup)
+    group, short = call.group, call.group.updates[0][:119]
+    weightless = group.updates[0][:112] + bytes(8) + group.updates[0][120:]
+    end = 136 + 256 * scene.width
+    used = next(update for update in group.updates if len(update) > 120)
+    others = tuple(update for update in group.updates if update is not used)
+    for changes in (
+        {"number": 2}, {"updates": group.updates[:-1]}, {"updates": (*group.updates, group.updates[0])},
+        {"updates": (*group.updates[:-1], short)}, {"updates": (weightless, *group.updates[1:])},
+        {"updates": (used[: end - 1], *others)}, {"updates": (used + bytes(1), *others)},
+        {"walk": group.walk[:-1]}, {"walk": (*group.walk, group.walk[-1])},
+        {"updates": (group.updates[0][:-1] + bytes(1), *group.updates[1:-1], short)},
+    ):  # fmt: skip
+        spoiled = msgspec.structs.replace(call, group=msgspec.structs.replace(group, **changes))
+        assert stage.refusal(spoiled, ODD) == ("BadShape",), changes
+    for members in (scene.members - 1, scene.members + 1):
+        spoiled = msgspec.structs.replace(call, member=msgspec.structs.replace(call.member, members=members))
+        assert stage.refusal(spoiled, ODD) == ("BadShape",)
+    assert stage.names(call, ODD) == [*PROVEN, "RoundStruck"]
+
+
+def test_a_node_has_the_shape_that_its_level_and_number_require(stage: Stage) -> None:
+    stage.judges()
+    scene = stage.scene(LINEAR, "node", (2, 1))
+    call = accusation(stage, scene, "wrong_node", calls.WrongNode, accepted=True)
+    assert isinstance(call, calls.WrongNode)
+    inner, children = call.inner, call.inner.children
+    for changes in (
+        {"level": 0}, {"level": 2}, {"number": 1}, {"children": children[:1]}, {"children": (*children, b"")},
+        {"children": (children[0][:2111], children[1])}, {"children": (children[0] + bytes(1), children[1])},
+        {"walk": (calls.Step(ZERO32, ()),)},
+    ):  # fmt: skip
+        spoiled = msgspec.structs.replace(call, inner=msgspec.structs.replace(inner, **changes))
+        assert stage.refusal(spoiled, ODD) == ("BadShape",), changes
+    assert stage.names(call, ODD) == [*PROVEN, "RoundStruck"]
+
+
+def test_a_coordinate_is_proven_with_the_whole_round_alone(stage: Stage) -> None:
+    stage.judges()
+    scene = stage.scene(MEDIAN, "coordinate", (3, 4))
+    call = accusation(stage, scene, "wrong_coordinate", calls.WrongCoordinate, accepted=True)
+    assert isinstance(call, calls.WrongCoordinate)
+    first, second = call.taken
+    fewer = msgspec.structs.replace(first, updates=first.updates[:-1])
+    for changes in (
+        {"taken": (first,)}, {"taken": (first, second, second)}, {"taken": (fewer, second)}, {"coordinate": 256},
+        {"shown": call.shown[:-1]},
+    ):  # fmt: skip
+        assert stage.refusal(msgspec.structs.replace(call, **changes), ODD) == ("BadShape",), changes
+    assert stage.refusal(msgspec.structs.replace(call, taken=(second, first)), ODD) == ("BadProof",)
+    assert stage.refusal(msgspec.structs.replace(call, coordinate=1), ODD) == ("NotProven",)
+    assert stage.names(call, ODD) == [*PROVEN, "RoundStruck"]
+
+
+@pytest.mark.parametrize("task", [MEDIAN, TRIMMED])
+@pytest.mark.parametrize("odd", [0, 1])
+@pytest.mark.parametrize("fault", ["", "coordinate"])
+def test_a_coordinate_is_judged_with_an_even_and_an_odd_number_of_updates(
+    stage: Stage, task: int, odd: int, fault: str
+) -> None:
+    stage.judges()
+    edges = [(2, NODES[1]), (3, NODES[2])]
+
+    def used(seed: int) -> int:
+        return sum(sum(edge.used) for edge in play(stage.chain, task, edges, (5, 4), fault, seed).edges)
+
+    seed = next(seed for seed in range(99) if used(seed) >= 4 and used(seed) % 2 == odd)
+    scene = stage.scene(task, fault, (5, 4), seed)
+    call = accusation(stage, scene, "wrong_coordinate", calls.WrongCoordinate, accepted=bool(fault))
+    if fault:
+        assert stage.names(call, ODD) == [*PROVEN, "RoundStruck"]
+    else:
+        assert stage.refusal(call, ODD) == ("NotProven",)
+
+
+def test_a_single_group_has_no_node_above_it_within_its_edge(stage: Stage) -> None:
+    stage.judges()
+    scene = stage.scene(LINEAR, "", (16,))
+    edge = scene.edges[0]
+    group = edge.levels[0][0]
+    assert group is not None
+    child = group.tree.root + ZERO32 + chunks.sums_chunk(group.vector, 0) + b"".join(group.tree.path(0))
+    inner = calls.Inner(1, 0, (child,), calls.Chunk(0, ZERO32, ZERO32, (ZERO32,)), ())
+    call = calls.WrongInnerNode(scene.header, scene.anchored_at, scene.member(0), inner)
+    assert stage.refusal(call, ODD) == ("BadShape",)
+
+
+def lone_sender(stage: Stage, node: int, roster_block: int) -> calls.InactiveSender:
+    """Edge 2 takes in one leaf, of `node`, by the roster of that block."""
+    edge = stage.scene(LINEAR, "", (1,)).edges[0]
+    leaf = msgspec.structs.replace(edge.leaves[0], node=node)
+    root = merkle.root_over([stage.chain.leaf_hash(leaf)])
+    report = msgspec.structs.replace(edge.report, root=root, count=1, roster_block=roster_block)
+    signature = edge.key.sign_digest(edge_root_digest(stage.chain.ledger_domain, report))
+    return calls.InactiveSender(report, signature, calls.Placed(leaf, 0, ()))
+
+
+@pytest.mark.parametrize(("distance", "proven"), [(32, False), (33, True)])
+def test_a_sender_may_be_32_blocks_younger_than_the_roster(stage: Stage, distance: int, proven: bool) -> None:
+    stage.judges()
+    wish = registration(stage.chain, stage.evm.now + 99, 10, 10, tier=1, parent=2)
+    assert stage.names(wish, REG) == ["Registered"]
+    call = lone_sender(stage, 11, stage.chain.node(11).since - distance)
+    if proven:
+        assert stage.names(call, ODD) == PROVEN
+    else:
+        assert stage.refusal(call, ODD) == ("NotProven",)
+
+
+@pytest.mark.parametrize("node", [0, 2, 6, 11, 99])
+def test_no_node_an_edge_and_another_edges_device_must_not_be_in(stage: Stage, node: int) -> None:
+    stage.judges()
+    assert stage.names(lone_sender(stage, node, stage.evm.block), ODD) == PROVEN
+
+
+def test_one_leaf_does_not_stand_twice_because_it_is_shown_twice(stage: Stage) -> None:
+    stage.judges()
+    edge = stage.scene(LINEAR, "", (2,)).edges[0]
+    once = edge.placed(0)
+    assert stage.refusal(calls.DuplicateSender(edge.report, edge.signature, once, once), ODD) == ("Unrelated",)
+
+
+@pytest.mark.parametrize(
     ("name", "wanted", "strikes"),
     [
         ("omission", calls.Omission, False), ("edge_omission", calls.EdgeOmission, True),
@@ -565,17 +718,11 @@ def test_a_senders_status_counts_from_32_blocks_on(stage: Stage) -> None:
 
 def test_a_member_that_is_no_node_yet_convicts_nobody(stage: Stage) -> None:
     stage.judges()
-    member = stage.batch(1)[0]
-    scene = stage.scene(LINEAR, "", (3,), roster_block=stage.evm.block)
-    edge = scene.edges[0]
-    leaf = msgspec.structs.replace(edge.leaves[2], node=member.first)
-    root = merkle.root_over([stage.chain.leaf_hash(leaf)])
-    report = msgspec.structs.replace(edge.report, root=root, count=1)
-    signature = edge.key.sign_digest(edge_root_digest(stage.chain.ledger_domain, report))
-    call = calls.InactiveSender(report, signature, calls.Placed(leaf, 0, ()))
+    member = stage.batch(1, parent=3)[0]
+    call = lone_sender(stage, member.first, stage.evm.block)
     assert stage.refusal(call, ODD) == ("NotProven",)
     assert stage.names(member, ODD) == ["Registered"]
-    assert stage.refusal(call, ODD) == ("NotProven",)
+    assert stage.names(call, ODD) == PROVEN
 
 
 def test_nothing_remains_of_a_proof_that_the_registry_refuses(stage: Stage) -> None:
@@ -819,6 +966,54 @@ def test_a_challenger_does_not_judge_its_own_challenge(stage: Stage) -> None:
     stage.names(calls.Approve(stage.evm.contracts["Court"], 50), witness)
     stage.names(calls.Challenge(made, at, 1, GENESIS), witness)
     assert stage.refusal(calls.Commit(1, 7, GENESIS), witness) == ("NotWitness", 7)
+
+
+WITNESS = NODES[6].address
+COMMIT = calls.Commit(1, 7, commitment(1, 7, GENESIS, GENESIS))
+REVEAL = calls.Reveal(1, 7, GENESIS, GENESIS)
+
+
+def at_the_edge(stage: Stage, call: AnyCall, sender: bytes, time: int, opens: bool, *refusal: object) -> None:
+    """`call` changes at `time` from refused to accepted (`opens`), or from accepted to refused."""
+    before = stage.evm.snapshot()
+    for now, accepted in ((time - 1, not opens), (time, opens)):
+        one = Stage(stage.evm, stage.chain.copy())
+        step = one.act(call, sender, now - stage.evm.now)
+        assert ((step.error, *step.arguments) == refusal, step.error == "") == (not accepted, accepted)
+        stage.evm.revert(before)
+        before = stage.evm.snapshot()
+
+
+def test_the_phases_of_a_challenge_end_when_the_next_begins(stage: Stage) -> None:
+    challenged(stage)
+    ends = stage.chain.challenges[1]
+    commit_end, reveal_end = ends.commit_end, ends.reveal_end
+    at_the_edge(stage, COMMIT, WITNESS, commit_end, False, "TooLate", commit_end)
+    stage.names(COMMIT, WITNESS)
+    at_the_edge(stage, REVEAL, WITNESS, commit_end, True, "TooEarly", commit_end)
+    at_the_edge(stage, REVEAL, WITNESS, reveal_end, False, "TooLate", reveal_end)
+    at_the_edge(stage, calls.Conclude(1), ODD, reveal_end, True, "TooEarly", reveal_end)
+    stage.names(calls.Conclude(1), ODD, 300)
+    council_end = stage.chain.challenges[1].council_end
+    at_the_edge(stage, calls.Decide(1, True), COUNCIL_KEY.address, council_end, False, "TooLate", council_end)
+    at_the_edge(stage, calls.Lapse(1), ODD, council_end, True, "TooEarly", council_end)
+
+
+def test_a_demand_is_met_before_its_deadline_and_expires_from_it_on(stage: Stage) -> None:
+    scene, _ = demanded(stage, 1)
+    deadline = stage.chain.demands[1].deadline
+    at_the_edge(stage, answers(scene)[1], OWN, deadline, False, "TooLate", deadline)
+    at_the_edge(stage, calls.Expire(1), OWN, deadline, True, "TooEarly", deadline)
+
+
+def test_a_round_is_disputed_before_its_window_is_over(stage: Stage) -> None:
+    stage.judges()
+    scene = stage.scene(LINEAR, "", (3, 2))
+    until = scene.anchored_at + 1_000
+    demand = calls.Demand(scene.header, scene.anchored_at, scene.member(0), 1, 1, 0)
+    challenge = calls.Challenge(scene.header, scene.anchored_at, 1, GENESIS)
+    at_the_edge(stage, demand, ODD, until, False, "TooLate", until)
+    at_the_edge(stage, challenge, ODD, until, False, "TooLate", until)
 
 
 # ----------------------------------------------------------------------------------------------------------------- walks
