@@ -110,7 +110,8 @@ class Index:
         self.head: Head | None = None
         self._cursor: Cursor | None = None
         self._finals: dict[int, Index] = {}  # by depth, each read from this one
-        self._lists: dict[bytes, tuple[Member | None, ...]] = {}  # by digest: true whatever the chain takes back
+        self._lists: dict[bytes, tuple[Member, ...]] = {}  # by digest: true whatever the chain takes back
+        self._unproven: dict[bytes, Container[int]] = {}  # places in them
         self._clear()
 
     def _clear(self) -> None:
@@ -164,7 +165,7 @@ class Index:
         nodes = {number: node for number, node in found if node is not None}
         for batch in self.batches(block):
             for place, member in enumerate(self._lists.get(batch.list, ())):
-                if member is not None and batch.first + place not in nodes:
+                if place not in self._unproven[batch.list] and batch.first + place not in nodes:
                     nodes[batch.first + place] = _member(batch, place, member)
         return dict(sorted(nodes.items()))
 
@@ -183,8 +184,13 @@ class Index:
         then = self.batch_at(now.first, block) if now is not None else None
         if then is None or then.list not in self._lists:
             return None
-        member = self._lists[then.list][number - then.first]
-        return _member(then, number - then.first, member) if member is not None else None
+        place = number - then.first
+        return None if place in self._unproven[then.list] else _member(then, place, self._lists[then.list][place])
+
+    def list_of(self, first: int) -> tuple[Member, ...] | None:
+        """Everybody in the batch that begins at `first`, in order; None while its list is not known."""
+        batch = self.batch_of(first)
+        return self._lists.get(batch.list) if batch is not None else None
 
     def unlisted(self) -> list[DeviceBatch]:
         """The batches whose lists were not learned yet."""
@@ -202,7 +208,7 @@ class Index:
         root = merkle.root(map(member_data, members))
         if any((batch.count, batch.root) != (len(members), root) for batch in named):
             raise PeerFault("mismatch", f"the list {digest.hex()[:16]} does not have its batch's root and count")
-        self._lists[digest] = tuple(None if place in unproven else member for place, member in enumerate(members))
+        self._lists[digest], self._unproven[digest] = members, unproven
         self._rosters.clear()
 
     def keys_of(self, number: int) -> list[tuple[int, bytes]]:
@@ -260,7 +266,7 @@ class Index:
             return self
         deep = bisect_right(self.entries, self.head_block - depth, key=lambda entry: entry.position.block)
         known = self._finals.setdefault(depth, Index())
-        known._lists = self._lists
+        known._lists, known._unproven = self._lists, self._unproven
         common = known.common(self)
         if common < len(known.entries):
             known._keep(common)

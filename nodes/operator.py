@@ -16,10 +16,12 @@ from ledger.artifacts import NAMES
 from ledger.calls import Admit, Approve, Claim, CloseTask, CreateTask, Fund, Reinstate, Revoke, Suspend
 from ledger.connect import AnyLedger
 from ledger.index import Anchored, Index
+from ledger.lists import learn_known, materialisation
 from ledger.local import LocalLedger
 from ledger.rpc import hexed, unhexed
 from middleware.errors import ConfigurationError, LedgerRefused
 from middleware.trust import merkle
+from middleware.trust.eip712 import Domain
 from middleware.trust.keys import AccountKey
 from middleware.types import CodecSpec, Grid, Node, Policy, Roster, Rule, Status, Training
 from middleware.wire import tensors
@@ -173,8 +175,10 @@ class Operator:
         await self.ledger.send(CloseTask(task), self.key)
 
     async def claim_all(self, task: int, manifest_of: Callable[[bytes], bytes | None]) -> dict[int, int]:
-        """Pay every node what the last anchored round's rewards root owes it; returns node -> amount paid now."""
+        """Pay every node what the last anchored round's rewards root owes it; returns node -> amount paid now. A member of a
+        batch gets an entry of its own first. `manifest_of` gives any blob by its digest."""
         index = await self.refresh()
+        learn_known(index, Domain(self.ledger.book.chain_id, self.ledger.book.registry), manifest_of)
         rounds = index.anchored.get(task, [])
         if not rounds:
             raise ConfigurationError(f"task {task} has no anchored round yet")
@@ -188,6 +192,9 @@ class Operator:
             due = cumulative - index.claimed.get((task, node), 0)
             if due <= 0:
                 continue
+            member = index.roster().nodes.get(node)
+            if member is not None and member.batch:
+                await self.ledger.send(materialisation(index, member), self.key)
             path = merkle.sum_path(entries, place)
             await self.ledger.send(
                 Claim(

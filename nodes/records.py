@@ -19,6 +19,7 @@ from ledger.audit.check import Progress, verify
 from ledger.audit.evidence import Evidence, read, unreadable
 from ledger.audit.memory import AttemptRow, ContributionRow, Memory, OfferRow, OutboxRow, OutgoingRow, SettledRow
 from ledger.audit.report import Report, summarise
+from ledger.lists import learn_known
 from middleware.errors import ConfigurationError, PeerFault
 from middleware.trust.keys import NetworkKey
 from middleware.types import LIMITS, Roster, Seen
@@ -275,6 +276,7 @@ def verify_home(
     Scores are measured again on the digits, on `tables` (such as table:FILE), and on the tables that these nodes name.
     """
     folders: Sequence[str | Path] = places or blob_folders(nodes_below(home))
+    learn_known(evidence.index, evidence.registry_domain, Copies(folders).get)
     memories = read_memories(home, evidence.index.roster())
     evaluation = Evaluation([*tables, *tables_below(home)])
     return verify(evidence, Copies(folders), scope, reader, task, memories, progress, evaluation)

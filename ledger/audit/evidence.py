@@ -25,7 +25,7 @@ from middleware.types import Verdict
 
 _REGISTRY: Final = (
     events.Registered, events.StatusChanged, events.KeyRotated, events.AccountProposed, events.AccountRotated,
-    events.MetaChanged,
+    events.MetaChanged, events.BatchRegistered, events.BatchStatusChanged,
 )  # fmt: skip
 _LEDGER: Final = (
     events.TaskCreated, events.RoundAnchored, events.TaskEnded, events.Forced, events.Checkpointed,

@@ -16,6 +16,7 @@ from ledger.audit.report import NOBODY, Bench
 from ledger.audit.scene import short
 from ledger.events import (
     AccountRotated,
+    BatchRegistered,
     Claimed,
     Funded,
     KeyRotated,
@@ -69,6 +70,8 @@ class Walk:
     def __init__(self, registry: eip712.Domain, bench: Bench) -> None:
         self.registry, self.bench = registry, bench
         self.members: dict[int, Member] = {}
+        self.count = 0  # ids given out so far
+        self.enrolled: set[int] = set()  # ids of batches
         self.chains: dict[int, Chain] = {}
         self.used_keys: set[bytes] = set()
         self.funded: dict[int, int] = {}
@@ -80,6 +83,8 @@ class Walk:
             match entry.event:
                 case Registered() as event:
                     self._registered(event)
+                case BatchRegistered() as event:
+                    self._enrolled(event)
                 case StatusChanged(id=node, status=status):
                     self._status(node, status)
                 case KeyRotated() as event:
@@ -109,7 +114,11 @@ class Walk:
     def _registered(self, event: Registered) -> None:
         """Ids without gaps, keys used once, and both signatures."""
         bench, subject = self.bench, f"registration of node {event.id}"
-        expected = len(self.members) + 1
+        if event.id in self.enrolled and event.id not in self.members:
+            expected = event.id  # a member of a batch that gets an entry of its own
+        else:
+            expected = self.count + 1
+            self.count += 1
         if event.id != expected:
             bench.invalid("registration", subject, f"node {expected} comes next in the record", NOBODY)
         if event.net_key in self.used_keys:
@@ -124,6 +133,15 @@ class Walk:
         else:
             bench.invalid("registration", subject, wrong, NOBODY)
         self.members[event.id] = Member(unpack_name(event.name), event.account, event.tier, event.status, not wrong)
+
+    def _enrolled(self, event: BatchRegistered) -> None:
+        """A batch takes the next ids. Who is in it is its list's to say."""
+        subject, after = f"registration of batch {event.first}", self.count + 1
+        self.bench.holds(
+            event.first == after, "registration", subject, f"node {after} comes next in the record", NOBODY
+        )
+        self.enrolled.update(range(event.first, event.first + event.count))
+        self.count = event.first + event.count - 1
 
     def _unsigned(self, event: Registered) -> tuple[str, bool]:
         """(what is wrong with the two signatures or "", whether the network key's proof holds)."""

@@ -20,6 +20,7 @@ def up(home: Path, port: int, block_time: float) -> None:
 def deploy_contracts(
     home: Path, rpc: str, key_file: Optional[Path], password_file: Optional[Path], as_json: bool
 ) -> None:
+    from ledger.client import CONTRACTS
     from ledger.deploy import deploy
     from middleware.trust.keys import checksum_address
     from nodes.cli.account import unlock
@@ -29,8 +30,7 @@ def deploy_contracts(
     book = asyncio.run(deploy(rpc, key))
     place.ledger_file.parent.mkdir(parents=True, exist_ok=True)
     place.ledger_file.write_bytes(book.to_bytes())
-    names = ("authority", "credit", "registry", "ledger", "rewards")
-    rows = [(name, checksum_address(getattr(book, name))) for name in names]
+    rows = [(name, checksum_address(getattr(book, name))) for name in CONTRACTS]
     if as_json:
         print_json({"file": str(place.ledger_file), "chain_id": book.chain_id, "contracts": dict(rows)})
     else:

@@ -21,7 +21,9 @@ from ledger.client import AddressBook
 from ledger.connect import AnyLedger, connect
 from ledger.index import Index
 from ledger.keystore import is_keystore
+from ledger.lists import learn_known
 from middleware.errors import ConfigurationError
+from middleware.trust.eip712 import Domain
 from middleware.trust.keys import AccountKey, KeyFile
 from nodes.config import Settings, read_config
 
@@ -78,9 +80,16 @@ class Home(msgspec.Struct, frozen=True):
             index = Index()
             async with self.ledger() as ledger:
                 index.extend(await ledger.entries(None))
+                learn_known(index, Domain(ledger.book.chain_id, ledger.book.registry), self.blob)
             return index
 
         return asyncio.run(read())
+
+    def blob(self, digest: bytes) -> bytes | None:
+        """A blob that some node below this home, or the operator, has."""
+        name = digest.hex()
+        places = [folder / name[:2] / name for folder in self.blob_folders()] + [self.folder / "batches" / name]
+        return next((path.read_bytes() for path in places if path.is_file()), None)
 
     def cloud_address(self) -> str:
         """Where the cloud below this home listens."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +12,8 @@ import pytest
 
 from devnet.simulation import CHAIN_ID, in_memory
 from ledger.calls import Materialise, Mint, RevokeBatch, Suspend
+from ledger.index import Index
+from ledger.lists import learn_known, materialisation
 from ledger.memory import MemoryLedger
 from ledger.stakes import Stake, stakes
 from middleware.errors import ConfigurationError, LedgerRefused, PeerFault
@@ -212,3 +215,34 @@ async def test_keys_that_did_not_agree_to_be_in_a_batch_are_in_no_roster(world: 
     index.learn(data, {4})
     assert first + 4 not in index.roster().nodes and first + 5 in index.roster().nodes
     assert index.node_at(first + 4, index.head_block) is None
+
+
+async def test_a_member_with_an_entry_of_its_own_is_paid(world: World) -> None:
+    first, data = await enrolled(world)
+    index = await world.owner.refresh()
+    index.learn(data)
+    node = index.roster().nodes[first + 6]
+    await world.ledger.send(materialisation(index, node), OPERATOR)
+    own = (await world.owner.refresh()).roster().nodes[first + 6]
+    assert (own.batch, own.account) == (0, node.account)
+
+
+async def test_lists_are_learned_from_wherever_their_blobs_are_and_wrong_ones_are_not(world: World) -> None:
+    _, data = await enrolled(world)
+    domain = Domain(CHAIN_ID, world.ledger.book.registry)  # type: ignore[attr-defined]
+    for blobs, unlisted in (({}, 1), ({sha256(data).digest(): data[:-1]}, 1), ({sha256(data).digest(): data}, 0)):
+        index = Index()
+        index.extend(await world.ledger.entries(None))
+        learn_known(index, domain, blobs.get)
+        assert len(index.unlisted()) == unlisted
+
+
+async def test_a_call_for_a_member_whose_list_is_not_here_says_so(world: World) -> None:
+    first, data = await enrolled(world)
+    index = await world.owner.refresh()
+    index.learn(data)
+    node = index.roster().nodes[first]
+    fresh = Index()
+    fresh.extend(await world.ledger.entries(None))
+    with pytest.raises(ConfigurationError, match="give --blobs"):
+        materialisation(fresh, node)
