@@ -79,6 +79,7 @@ check: setup ## format, lint, types, layers, contracts
 	$(TOOL) forge fmt --check
 	$(TOOL) slither . --config-file slither.config.json
 	FOUNDRY_PROFILE=check $(TOOL) forge test --match-contract InvariantsTest
+	$(RUN) contracts/coverage.py
 
 fix: setup ## format, and repair what can be repaired
 	$(BIN)/ruff check --fix --exit-zero --quiet .

@@ -26,7 +26,7 @@ from middleware.protocol.settlement import Settlement
 from middleware.protocol.update import Floats
 from middleware.trust import eip712, roots
 from middleware.trust.keys import AccountKey, sign_message, sign_receipt
-from middleware.types import ZERO32, CodecSpec, Grid, Policy, Receipt, Rule
+from middleware.types import ZERO32, CodecSpec, Grid, Leaf, Policy, Receipt, Rule
 from middleware.wire import tensors
 from middleware.wire.message import (
     EdgeReport,
@@ -69,8 +69,8 @@ def learned(device: int, round: int, model: Floats) -> Floats:
 class Body:
     """An upload that has arrived."""
 
-    def __init__(self, data: bytes, place: int = 0) -> None:
-        self.data, self.place, self.direct = data, place, False
+    def __init__(self, data: bytes, receipt: bytes = b"") -> None:
+        self.data, self.receipt, self.direct = data, receipt, False
 
     async def read(self, digest: bytes) -> bytearray:
         return bytearray(self.data)
@@ -116,7 +116,7 @@ class Parent:
     def __init__(self, fleet: Simulation, record: Record, fuse: Fuse) -> None:
         self.fleet, self.record, self.fuse = fleet, record, fuse
 
-    async def post(self, frame: bytes, body: bytes = b"", digest: bytes = b"", place: int = 0) -> bytes:
+    async def post(self, frame: bytes, body: bytes = b"", digest: bytes = b"", promised: bytes = b"") -> bytes:
         self.fuse.burn()
         try:
             leaf = decode_stored(frame, EdgeReport).message.leaf
@@ -297,15 +297,24 @@ async def no_evaluation(policy: Policy, result: Settlement) -> Metrics:
     return {"accuracy": 0.0, "loss": 0.0}
 
 
+def promise(fleet: Simulation, leaf: Leaf, place: int) -> bytes:
+    """The receipt that an edge passes an update on with."""
+    receipt = Receipt(leaf.task, leaf.round, leaf.edge, place, roots.leaf_hash(fleet.context, leaf))
+    keys = fleet.keys[leaf.edge]
+    reply = ReceiptReply(leaf.edge, 1 + place, receipt, sign_receipt(fleet.domain, keys.account, receipt))
+    return sign_message(fleet.context, keys.network, reply).stored()
+
+
 async def report(
     fleet: Simulation, reports: Reports, cloud: Cloud, edge: int, round: int, record: Record, fuse: Fuse
 ) -> None:
     """An edge passes its updates on and reports; the same bytes each time, as an honest edge does."""
     updates, frame = reports[edge, round]
     try:
-        for place, update in enumerate(updates):
-            body = fleet.blobs[decode_stored(update, Update).message.leaf.ciphertext]
-            await cloud._on_update(decode_stored(update, Update), Body(body, place))  # type: ignore[arg-type]
+        for place, frame_of_update in enumerate(updates):
+            update = decode_stored(frame_of_update, Update)
+            body = Body(fleet.blobs[update.message.leaf.ciphertext], promise(fleet, update.message.leaf, place))
+            await cloud._on_update(update, body)  # type: ignore[arg-type]
         signed = decode_stored(frame, EdgeReport)
         reply = await cloud._on_report(signed, Body(fleet.blobs[signed.message.body_digest]))  # type: ignore[arg-type]
     except PeerFault as fault:

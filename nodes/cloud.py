@@ -35,6 +35,7 @@ from middleware.trust.access import (
     Desk,
     fingerprint,
     is_repeat,
+    judge_passed_on,
     judge_registration,
     judge_report,
     judge_report_body,
@@ -344,21 +345,20 @@ class Cloud:
             raise PeerFault("duplicate", f"node {leaf.node} has another update in round {leaf.round}")
         if signed.message.seen != gathering.offered.seen:
             raise PeerFault("mismatch", f"node {leaf.node} vouches for another past of the ledger than the offer")
-        if upload.place >= agent.limits.children:
-            raise PeerFault("malformed", f"place {upload.place}: an edge has at most {agent.limits.children}")
+        place = judge_passed_on(agent.domain, edge, leaf, upload.receipt)
+        if place >= agent.limits.children:
+            raise PeerFault("malformed", f"place {place}: an edge has at most {agent.limits.children}")
         policy = agent.task(leaf.task).policy
         body = await upload.read(leaf.ciphertext)
-        item = Contribution(
-            leaf.task, leaf.round, leaf.edge, leaf.node, upload.place, signed.stored(), leaf.ciphertext, b""
-        )
+        item = Contribution(leaf.task, leaf.round, leaf.edge, leaf.node, place, signed.stored(), leaf.ciphertext, b"")
         async with gathering.admission:
             gathering.require_open(leaf.task, leaf.round)
             if leaf.node in self.received:
                 return b""
             places = self.places.setdefault(leaf.edge, {})
-            if upload.place in places.values():
-                raise PeerFault("mismatch", f"edge {leaf.edge} promised place {upload.place} twice")
-            places[leaf.node] = upload.place
+            if place in places.values():
+                raise PeerFault("mismatch", f"edge {leaf.edge} promised place {place} twice")
+            places[leaf.node] = place
             await agent.work(len(body), agent.blobs.put, body, leaf.ciphertext)
             await self._read_update(policy, item, body, item.place)
             agent.store.add_contribution(item)

@@ -252,7 +252,7 @@ class Edge:
         tried = b""
         while self._still(item.task, item.round):
             try:
-                await self.agent.parent.post(item.frame, data, tried, item.place)
+                await self.agent.parent.post(item.frame, data, tried, item.reply)
             except Unavailable as error:
                 tried = item.body
                 LOG.debug("update of node %d not passed on yet: %s", item.node, error)

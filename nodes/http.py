@@ -28,7 +28,7 @@ from middleware.errors import DrystoneError, LedgerRefused, PeerFault, Unavailab
 from middleware.types import Limits
 from middleware.wire import frame
 from middleware.wire.message import Message, Signed, receive
-from nodes.link import FRAME_TYPE, RESUMABLE_BYTES, Refusal
+from nodes.link import FRAME_TYPE, RECEIPT_HEADER, RESUMABLE_BYTES, Refusal
 from nodes.store import Blobs
 
 LOG = logging.getLogger("drystone")
@@ -54,10 +54,10 @@ class Upload:
     """The body behind a header that has been judged: read once, into one buffer, hashed as it arrives."""
 
     def __init__(
-        self, routes: Routes, request: web.Request, length: int, offset: int, place: int, direct: bool = False
+        self, routes: Routes, request: web.Request, length: int, offset: int, receipt: bytes = b"", direct: bool = False
     ) -> None:
         self.routes, self.request, self.length, self.offset = routes, request, length, offset
-        self.place = place  # that the sender says the update was promised: unsigned, so a hint and no more
+        self.receipt = receipt  # an edge's stored ReceiptReply for the update that it passes on; empty without
         self.direct = direct  # the update was forced through the ledger, past its edge
         self.partial = routes.partial
 
@@ -213,7 +213,7 @@ class Routes:
         limits, meters = self.node.limits, self.node.meters
         if not self.node.ready:
             raise PeerFault("overloaded", "this node is still joining the ledger")
-        offset, place = _number(request.query.get("offset", "0")), _number(request.query.get("place", "0"))
+        offset = _number(request.query.get("offset", "0"))
         direct = _number(request.query.get("direct", "0")) > 0
         try:
             async with asyncio.timeout(HEADER_SECONDS):
@@ -224,7 +224,7 @@ class Routes:
         handler = self.node.handlers.get(head.code)
         if handler is None:
             raise PeerFault("wrong-tier", f"this node takes no {type(signed.message).__name__}")
-        upload = Upload(self, request, head.body_bytes, offset, place, direct)
+        upload = Upload(self, request, head.body_bytes, offset, _receipt(request), direct)
         with meters.seconds.time():
             answer = await handler(signed, upload)
         meters.accepted.labels(type(signed.message).__name__).inc()
@@ -247,7 +247,7 @@ class Routes:
             raise PeerFault("wrong-task", f"the ledger names no missing blob {digest.hex()[:16]}")
         if not 0 < length <= self.node.limits.blob_bytes:
             raise PeerFault("too-large", f"a blob of {length} bytes, at most {self.node.limits.blob_bytes}")
-        data = await Upload(self, request, length, 0, 0).read(digest)
+        data = await Upload(self, request, length, 0).read(digest)
         self.node.blobs.put(data, digest)
         return web.Response(status=204)
 
@@ -273,6 +273,13 @@ def _number(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 19:
         raise PeerFault("malformed", f"{text[:40]!r} is not a number")
     return int(text)
+
+
+def _receipt(request: web.Request) -> bytes:
+    try:
+        return bytes.fromhex(request.headers.get(RECEIPT_HEADER, ""))
+    except ValueError as error:
+        raise PeerFault("malformed", f"{RECEIPT_HEADER} is not hex") from error
 
 
 def _digest(request: web.Request) -> bytes:

@@ -20,6 +20,7 @@ from middleware.wire.message import Offer, Signed, decode_stored
 RESUMABLE_BYTES = 1 << 20  # bytes; smaller bodies are sent again whole
 SEND_BYTES = 1 << 20  # bytes handed to the socket at once
 Buffer = bytes | bytearray
+RECEIPT_HEADER = "Drystone-Receipt"
 FRAME_TYPE = "application/vnd.drystone.frame"
 
 
@@ -39,13 +40,13 @@ class Link:
         self.limits = limits
 
     async def post(
-        self, frame: bytes, body: Buffer = b"", digest: bytes = b"", place: int = 0, direct: bool = False
+        self, frame: bytes, body: Buffer = b"", digest: bytes = b"", receipt: bytes = b"", direct: bool = False
     ) -> bytes:
         """Deliver one message; returns the answer's bytes (empty for 204).
 
         With the body's `digest` a large body goes on where an earlier try broke off: give it on every try but the first.
-        `place` tells the parent which place an update was promised, so that it can add it up at once; `direct` marks one that
-        was forced through the ledger, past its edge.
+        `receipt` is an edge's own, for the update that it passes on: it proves to the cloud who does, and at which place;
+        `direct` marks one that was forced through the ledger, past its edge.
         """
         offset = 0
         if digest and len(body) > RESUMABLE_BYTES:
@@ -60,8 +61,10 @@ class Link:
         length = str(len(frame) + len(body) - offset)
         data: bytes | AsyncIterator[bytes | memoryview] = content() if len(body) > RESUMABLE_BYTES else frame + body
         headers = {"Content-Type": FRAME_TYPE, "Content-Length": length}
+        if receipt:
+            headers[RECEIPT_HEADER] = receipt.hex()
         return await self._request(
-            "POST", f"/v1/message?offset={offset}&place={place}&direct={int(direct)}", data=data, headers=headers
+            "POST", f"/v1/message?offset={offset}&direct={int(direct)}", data=data, headers=headers
         )
 
     async def poll(self, frame: bytes) -> Signed[Offer] | None:

@@ -29,7 +29,7 @@ import msgspec
 
 from middleware.errors import ConfigurationError, PeerFault
 from middleware.trust import eip712, keys, roots
-from middleware.types import LIMITS, EdgeLeaf, Limits, Node, Receipt, Roster, Status, Tier
+from middleware.types import LIMITS, EdgeLeaf, Leaf, Limits, Node, Receipt, Roster, Status, Tier
 from middleware.wire.commitment import unpack_name
 from middleware.wire.members import Member
 from middleware.wire.message import (
@@ -166,6 +166,19 @@ def judge_report_body(desk: Desk, report: EdgeReport, body: EdgeBody) -> tuple[t
     if tree.root != report.leaf.root:
         raise PeerFault("mismatch", f"the updates of edge {report.sender} do not have the root that it signed")
     return tuple(judged)
+
+
+def judge_passed_on(domain: eip712.Domain, edge: Node, leaf: Leaf, data: bytes) -> int:
+    """The place at which `edge` passes an update on: that of its own receipt, a stored ReceiptReply in `data`. Without one
+    anybody who holds an update could bring it, at a place that the edge has promised to another. PeerFault."""
+    signed = decode_stored(data, ReceiptReply)
+    receipt = signed.message.receipt
+    if (receipt.task, receipt.round, receipt.edge) != (leaf.task, leaf.round, edge.id):
+        raise PeerFault("mismatch", f"the receipt is not edge {edge.id}'s of this round")
+    if receipt.leaf != roots.leaf_hash(domain.context, leaf):
+        raise PeerFault("mismatch", "the receipt names another leaf than the one that is passed on")
+    keys.require_message_signature(domain.context, edge.net_key, signed)
+    return receipt.index
 
 
 def judge_offer(desk: Desk, signed: Signed[Offer]) -> None:

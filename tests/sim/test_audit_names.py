@@ -21,8 +21,8 @@ from middleware.wire.manifest import Manifest
 from middleware.wire.message import EdgeReport, decode_stored
 from nodes.records import verify_home
 from tests.sim.history import DOMAIN, History
+from tests.sim.judged import LyingCloud, renumbered
 from tests.sim.run_folder import name_of, write_run
-from tests.sim.test_audit_faults import LyingCloud, renumbered
 
 
 def audited(history: History) -> Report:

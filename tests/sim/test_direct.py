@@ -10,7 +10,7 @@ import pytest
 
 from devnet.kill import Fuse
 from devnet.simulation import Simulation
-from devnet.slashing import CLOUD, CONTEXT, PARAMETERS, Body, a_fleet, an_agent, bury, finish, no_evaluation
+from devnet.slashing import CLOUD, CONTEXT, PARAMETERS, Body, a_fleet, an_agent, bury, finish, no_evaluation, promise
 from ledger.calls import SubmitDirect
 from ledger.outbox import Outbox
 from middleware.errors import PeerFault
@@ -19,7 +19,7 @@ from middleware.trust.keys import NetworkKey, sign_message
 from middleware.types import ZERO32
 from middleware.wire import tensors
 from middleware.wire.manifest import decode_manifest
-from middleware.wire.message import Signed, Update, decode_stored
+from middleware.wire.message import ReceiptReply, Signed, Update, decode_stored
 from nodes.cloud import Cloud
 from nodes.workloads import Workloads
 
@@ -114,3 +114,21 @@ async def close(cloud: Cloud) -> None:
     """The round's end, whoever is missing."""
     await cloud._close(frozenset())
     await finish(cloud)
+
+
+async def test_nobody_but_the_edge_passes_an_update_on(tmp_path: Path) -> None:
+    """Else a device could bring its update itself, at a place that its edge has promised to another, and so spoil the report."""
+    fleet = await a_fleet("flat", "mean")
+    cloud = await a_cloud(fleet, tmp_path)
+    _, signed, body = an_update(fleet, cloud)
+    leaf = signed.message.leaf
+    other = an_update(fleet, cloud, 1)[1].message.leaf
+    forged = decode_stored(promise(fleet, leaf, 1), ReceiptReply)
+    by_device = sign_message(CONTEXT, fleet.keys[leaf.node].network, forged.message).stored()
+    for receipt, code in (
+        (b"", "malformed"), (by_device, "forged"), (promise(fleet, other, 0), "mismatch"),
+    ):  # fmt: skip
+        with pytest.raises(PeerFault, match=code):
+            await cloud._on_update(signed, Body(body, receipt))  # type: ignore[arg-type]
+    assert await cloud._on_update(signed, Body(body, promise(fleet, leaf, 0))) == b""  # type: ignore[arg-type]
+    assert cloud.places[leaf.edge] == {leaf.node: 0}
