@@ -33,6 +33,7 @@ from devnet.conformance import (
     Pair,
     Walk,
     batch_root,
+    claim,
     direct,
     entries,
     header,
@@ -373,6 +374,18 @@ def test_only_the_last_round_that_counts_decides_what_is_left(stage: Stage) -> N
     first, second = (calls.Reclaim(*one, *merkle.sum_top(entries(number))) for number, one in enumerate(made, 1))
     assert stage.refusal(second, PUB, 100) == ("NotFinal", 1, 2)
     assert stage.names(first, PUB) == ["Reclaimed", "Transfer"]
+
+
+def test_what_was_paid_is_never_given_back_again(stage: Stage) -> None:
+    """The last root promises less than was paid under the one before it."""
+    stage.names(calls.Fund(1, 100), OWN)
+    made, at = stage.anchor(1)
+    assert stage.names(claim(made, at, 0), ODD, 100) == ["Claimed", "Transfer"]
+    last, later = stage.anchor(1, rewards_root=merkle.sum_root([(1, 3)]))
+    stage.names(calls.CloseTask(1), PUB)
+    wish = calls.Reclaim(last, later, *merkle.sum_top([(1, 3)]))
+    assert stage.names(wish, PUB, 100) == ["Reclaimed", "Transfer"]
+    assert (stage.chain.funded[1], stage.chain.token.balance(PUB)) == (10, 90)
 
 
 def test_a_task_without_a_round_gives_its_pool_back(stage: Stage) -> None:
