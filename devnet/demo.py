@@ -24,7 +24,7 @@ from ledger.index import Index
 from ledger.local import LocalLedger
 from ledger.record import export_record
 from middleware.errors import ConfigurationError, Unavailable
-from middleware.types import Policy
+from middleware.policy import Policy
 from nodes.cloud import Summary
 from nodes.operator import Choices, Operator, policy_of, read_blob, told
 

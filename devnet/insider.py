@@ -24,6 +24,7 @@ from ledger.calls import AnchorRound, call_id, decode_call, encode_call
 from ledger.events import Checkpointed, Claimed, Funded, RoundAnchored, entry_of
 from ledger.record import export_record, import_record
 from middleware.errors import ConfigurationError
+from middleware.policy import Task
 from middleware.ports import Batch, Entry, Event, Head, Position
 from middleware.protocol import settlement as settling
 from middleware.protocol import update as updates
@@ -31,7 +32,7 @@ from middleware.protocol.settlement import Opening, Received, Reported, Settleme
 from middleware.protocol.sums import Summed
 from middleware.trust import eip712, keys, merkle, roots, seal
 from middleware.trust.keys import KeyFile
-from middleware.types import ZERO32, Header, Receipt, Seen, Task
+from middleware.types import ZERO32, Header, Receipt, Seen
 from middleware.wire import canonical, tensors
 from middleware.wire.manifest import Manifest, ManifestEdge, ManifestUpdate, decode_manifest
 from middleware.wire.message import (

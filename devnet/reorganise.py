@@ -24,10 +24,11 @@ from ledger.events import MetaChanged, RoundAnchored, Transfer
 from ledger.index import Index
 from ledger.outbox import Outbox
 from middleware.errors import OurFault
+from middleware.policy import Policy, Rule
 from middleware.ports import Batch, Event, Head
 from middleware.trust.eip712 import Domain, header_hash, registration_digest
 from middleware.trust.keys import AccountKey
-from middleware.types import ZERO32, Header, Policy, Rule
+from middleware.types import ZERO32, Header
 from middleware.wire.policy import encode_policy
 
 FAR: Final = 1 << 40  # seconds since 1970

@@ -17,6 +17,7 @@ from ledger.index import Index
 from ledger.memory import MemoryLedger
 from ledger.spec import COUNCIL, PUBLISHER, REGISTRAR, Specification
 from middleware.errors import PeerFault
+from middleware.policy import Policy
 from middleware.ports import Ledger, Outcome
 from middleware.protocol import scoring
 from middleware.protocol import settlement as settling
@@ -25,7 +26,7 @@ from middleware.protocol.settlement import Opening, Received, Reported, Settleme
 from middleware.protocol.update import Floats
 from middleware.trust import eip712, roots
 from middleware.trust.keys import AccountKey, KeyFile, sign_edge_root, sign_message
-from middleware.types import ZERO32, EdgeLeaf, Policy, Tier
+from middleware.types import ZERO32, EdgeLeaf, Tier
 from middleware.wire import tensors
 from middleware.wire.commitment import Context, pack_name
 from middleware.wire.manifest import Manifest

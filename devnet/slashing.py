@@ -21,12 +21,13 @@ from devnet.kill import DyingConnection, DyingLedger, Fuse, Killed
 from devnet.simulation import Simulation, in_memory
 from ledger.outbox import Outbox
 from middleware.errors import OurFault, PeerFault
+from middleware.policy import CodecSpec, Grid, Policy, Rule
 from middleware.protocol.machine import Phase, Rang
 from middleware.protocol.settlement import Settlement
 from middleware.protocol.update import Floats
 from middleware.trust import eip712, roots
 from middleware.trust.keys import AccountKey, sign_message, sign_receipt
-from middleware.types import ZERO32, CodecSpec, Grid, Leaf, Policy, Receipt, Rule
+from middleware.types import ZERO32, Leaf, Receipt
 from middleware.wire import tensors
 from middleware.wire.message import (
     EdgeReport,

@@ -19,8 +19,9 @@ from eth_hash.auto import keccak
 from ledger.artifacts import NAMES, load
 from middleware import ports
 from middleware.errors import ConfigurationError
+from middleware.policy import Policy
 from middleware.trust import chunks
-from middleware.types import EdgeLeaf, Header, Leaf, Policy, Receipt
+from middleware.types import EdgeLeaf, Header, Leaf, Receipt
 from middleware.wire.canonical import refuse_malformed
 from middleware.wire.policy import encode_policy
 

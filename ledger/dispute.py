@@ -57,11 +57,12 @@ from ledger.forced import acknowledged
 from ledger.index import Anchored, Index
 from middleware.errors import DrystoneError, PeerFault
 from middleware.maths import aggregate
+from middleware.policy import Policy, Task
 from middleware.ports import Event
 from middleware.protocol import update as updates
 from middleware.trust import chunks, eip712, keys, merkle, roots, seal
 from middleware.trust.keys import NetworkKey
-from middleware.types import ZERO32, EdgeLeaf, Header, Leaf, Policy, Receipt, Status, Task, Tier
+from middleware.types import ZERO32, EdgeLeaf, Header, Leaf, Receipt, Status, Tier
 from middleware.wire import tensors
 from middleware.wire.commitment import edge_leaf_data, leaf_data, weight_entry
 from middleware.wire.manifest import Manifest, ManifestUpdate, decode_manifest

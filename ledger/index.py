@@ -49,9 +49,10 @@ from ledger.events import (
     TaskEnded,
 )
 from middleware.errors import OurFault, PeerFault
+from middleware.policy import Task
 from middleware.ports import Batch, Cursor, Head
 from middleware.trust import merkle
-from middleware.types import DeviceBatch, Header, Leaf, Node, Roster, Seen, Status, Task, Tier
+from middleware.types import DeviceBatch, Header, Leaf, Node, Roster, Seen, Status, Tier
 from middleware.wire.commitment import unpack_name
 from middleware.wire.members import Member, decode_members, member_data
 from middleware.wire.policy import decode_policy

@@ -74,3 +74,9 @@ def _shown(argument: object) -> str:
 
 class Unavailable(DrystoneError):
     """The weather: something that may work when it is tried again."""
+
+
+def require(condition: bool, what: str) -> None:
+    """ConfigurationError(what) unless `condition`: how a noun checks itself."""
+    if not condition:
+        raise ConfigurationError(what)

@@ -16,10 +16,11 @@ import aiohttp
 from ledger.calls import Register
 from ledger.index import Index
 from middleware.errors import ConfigurationError, PeerFault, Unavailable
+from middleware.policy import Task
 from middleware.trust import eip712
 from middleware.trust.access import unproven_members
 from middleware.trust.keys import AccountKey, NetworkKey, require_message_signature, sign_message, sign_receipt
-from middleware.types import ZERO32, Limits, Node, Receipt, Roster, Seen, Status, Task, Tier
+from middleware.types import ZERO32, Limits, Node, Receipt, Roster, Seen, Status, Tier
 from middleware.wire.commitment import Context, pack_name
 from middleware.wire.members import decode_members
 from middleware.wire.message import M, ReceiptReply, Registration, Signed

@@ -23,6 +23,7 @@ from ledger.outbox import Outbox
 from middleware.errors import ConfigurationError, PeerFault, Unavailable
 from middleware.learn.train import evaluate
 from middleware.learn.workload import genesis
+from middleware.policy import Policy, Task
 from middleware.protocol import inclusion, scoring, sums
 from middleware.protocol import settlement as settling
 from middleware.protocol import update as updates
@@ -43,7 +44,7 @@ from middleware.trust.access import (
     require_active,
 )
 from middleware.trust.merkle import consistency
-from middleware.types import ZERO32, Header, Policy, Task
+from middleware.types import ZERO32, Header
 from middleware.wire import canonical, tensors
 from middleware.wire.manifest import Manifest, decode_manifest
 from middleware.wire.message import (

@@ -21,12 +21,12 @@ from middleware.errors import ConfigurationError, PeerFault, Unavailable
 from middleware.learn.train import train
 from middleware.learn.workload import Workload
 from middleware.maths import attack
+from middleware.policy import Policy
 from middleware.protocol import inclusion
 from middleware.protocol import update as updates
 from middleware.protocol.machine import Answered, Effect, Event, Member, Offered, Send, Train, Trained, step_member
 from middleware.trust import roots
 from middleware.trust.access import Desk, judge_offer, judge_receipt
-from middleware.types import Policy
 from middleware.wire import canonical, tensors
 from middleware.wire.message import Offer, Poll, ReceiptReply, Signed, Update, decode_stored, encode_metrics
 from nodes.agent import STEP_SECONDS, Agent, random_bytes

@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine
 
 from ledger.calls import Register
 from middleware.errors import ConfigurationError, PeerFault, Unavailable
+from middleware.policy import Policy
 from middleware.protocol import update as updates
 from middleware.protocol.machine import Phase
 from middleware.protocol.sums import NOTHING, Summed, SumTree
@@ -29,7 +30,7 @@ from middleware.trust.access import (
     require_active,
 )
 from middleware.trust.keys import sign_edge_root
-from middleware.types import ZERO32, EdgeLeaf, Leaf, Policy
+from middleware.types import ZERO32, EdgeLeaf, Leaf
 from middleware.wire import tensors
 from middleware.wire.message import (
     EdgeBody,

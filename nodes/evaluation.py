@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from middleware.errors import ConfigurationError
+from middleware.policy import Policy
 from middleware.trust import roots
-from middleware.types import Policy
 
 if TYPE_CHECKING:
     from middleware.learn.workload import Workload

@@ -20,10 +20,11 @@ from ledger.lists import learn_known, materialisation
 from ledger.local import LocalLedger
 from ledger.rpc import hexed, unhexed
 from middleware.errors import ConfigurationError, LedgerRefused
+from middleware.policy import CodecSpec, Grid, Policy, Rule, Training
 from middleware.trust import merkle
 from middleware.trust.eip712 import Domain
 from middleware.trust.keys import AccountKey
-from middleware.types import CodecSpec, Grid, Node, Policy, Roster, Rule, Status, Training
+from middleware.types import Node, Roster, Status
 from middleware.wire import tensors
 from middleware.wire.manifest import decode_manifest
 from nodes.evaluation import evaluation_root

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from middleware.errors import ConfigurationError
-from middleware.types import Policy
+from middleware.policy import Policy
 from nodes.config import Settings, WorkloadSettings
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from devnet.processes import Processes
 from devnet.simulation import Simulation
 from ledger.client import EvmLedger
 from ledger.deploy import deploy, transfer
+from middleware.policy import Policy
 from middleware.protocol.update import Floats
-from middleware.types import Policy
 from middleware.wire.commitment import Context
 
 ROUNDS = 5

@@ -27,8 +27,8 @@ from devnet.simulation import Simulation, in_memory
 from ledger.audit.check import examine
 from ledger.audit.evidence import Addresses, read
 from ledger.record import export_record
+from middleware.policy import Policy, Rule
 from middleware.protocol.update import Floats
-from middleware.types import Policy, Rule
 from nodes.records import Copies
 from nodes.store import Blobs
 

@@ -23,10 +23,10 @@ from devnet.simulation import Simulation, in_memory
 from middleware.learn.train import train
 from middleware.learn.workload import Workload, genesis, load_workload, resolve_model
 from middleware.maths import contribution, grid, reward
+from middleware.policy import Policy, Rule, Training
 from middleware.protocol import scoring
 from middleware.protocol.settlement import Settlement
 from middleware.trust.keys import AccountKey
-from middleware.types import Policy, Rule, Training
 from nodes.evaluation import evaluation_root, measure
 
 Floats = npt.NDArray[np.float32]

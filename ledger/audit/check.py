@@ -22,12 +22,13 @@ from ledger.audit.report import Bench, Finding, Report, summarise
 from ledger.audit.scene import Before, Blobs, Evaluation, Scene, fetch
 from ledger.index import ForcedUpdate
 from middleware.errors import ConfigurationError, PeerFault
+from middleware.policy import Task
 from middleware.ports import Position
 from middleware.protocol import scoring
 from middleware.protocol.settlement import Settlement
 from middleware.trust.access import unproven_members
 from middleware.trust.keys import NetworkKey
-from middleware.types import Header, Task
+from middleware.types import Header
 from middleware.wire.manifest import Manifest
 from middleware.wire.members import decode_members
 

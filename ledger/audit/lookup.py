@@ -8,8 +8,8 @@ from ledger.audit.evidence import Evidence
 from ledger.audit.scene import Blobs
 from ledger.index import Anchored
 from middleware.errors import ConfigurationError, Unavailable
+from middleware.policy import Task
 from middleware.protocol.inclusion import Step
-from middleware.types import Task
 from middleware.wire.manifest import Manifest, decode_manifest
 
 

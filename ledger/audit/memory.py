@@ -19,9 +19,10 @@ from ledger.audit.scene import KeysOf, rewound, short, unsigned
 from ledger.calls import AnchorRound, call_id, decode_call
 from ledger.index import RecordedLog
 from middleware.errors import FAULTS, PeerFault
+from middleware.policy import Task
 from middleware.ports import Position
 from middleware.trust import eip712, keys, merkle, roots
-from middleware.types import Header, Receipt, Roster, Seen, Task
+from middleware.types import Header, Receipt, Roster, Seen
 from middleware.wire import canonical
 from middleware.wire.canonical import refuse_malformed
 from middleware.wire.manifest import Manifest

@@ -19,12 +19,13 @@ from ledger.audit.scores import judge_scores, moves_after
 from ledger.forced import acknowledged, due
 from middleware.errors import DrystoneError, PeerFault
 from middleware.maths import reward
+from middleware.policy import Policy
 from middleware.protocol.scoring import carried
 from middleware.protocol.scoring import paid as paid_scores
 from middleware.protocol.settlement import Forced, Opening, Settlement, settle
 from middleware.protocol.update import Floats
 from middleware.trust import merkle, roots
-from middleware.types import ZERO32, Policy, Roster
+from middleware.types import ZERO32, Roster
 from middleware.wire import tensors
 from middleware.wire.manifest import Manifest, decode_manifest
 from middleware.wire.message import Update, decode_stored

@@ -16,11 +16,12 @@ import numpy.typing as npt
 
 from ledger.audit.report import NOBODY, Bench
 from ledger.index import ForcedUpdate
+from middleware.policy import Policy, Task
 from middleware.protocol.scoring import Carried, Moves
 from middleware.protocol.update import Floats
 from middleware.trust import eip712, keys
 from middleware.trust.keys import NetworkKey
-from middleware.types import ZERO32, Header, Policy, Roster, Seen, Task
+from middleware.types import ZERO32, Header, Roster, Seen
 from middleware.wire.commitment import Context
 from middleware.wire.message import M, Signed
 

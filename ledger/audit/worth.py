@@ -16,13 +16,13 @@ from ledger.audit.lookup import anchored, manifest_of, step
 from ledger.audit.scene import Blobs
 from middleware.errors import ConfigurationError, PeerFault, Unavailable
 from middleware.maths import contribution, reward
+from middleware.policy import Policy
 from middleware.protocol import scoring
 from middleware.protocol import update as updates
 from middleware.protocol.inclusion import Step
 from middleware.protocol.scoring import Moves, Standing
 from middleware.protocol.update import Floats, Integers
 from middleware.trust import merkle, roots
-from middleware.types import Policy
 from middleware.wire import tensors
 from middleware.wire.commitment import score_entry
 from middleware.wire.manifest import Manifest, ManifestScore, ManifestUpdate, Scoring

@@ -22,7 +22,7 @@ from torch import Tensor
 from middleware.errors import ConfigurationError
 from middleware.learn import models, vector
 from middleware.learn.workload import Samples, Workload
-from middleware.types import Policy, Training
+from middleware.policy import Policy, Training
 
 Floats = npt.NDArray[np.float32]
 

@@ -35,7 +35,7 @@ from torch.nn.functional import cross_entropy
 from middleware.errors import ConfigurationError
 from middleware.learn import models
 from middleware.maths import partition
-from middleware.types import Policy
+from middleware.policy import Policy
 
 TEST_SHARE = 5  # one of so many samples of each class is kept for testing
 TEST_SEED = 0

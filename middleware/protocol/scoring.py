@@ -21,11 +21,12 @@ import numpy.typing as npt
 from middleware.errors import ConfigurationError, PeerFault
 from middleware.maths import contribution, reward
 from middleware.maths.contribution import Score
+from middleware.policy import Policy
 from middleware.protocol import settlement as settling
 from middleware.protocol.settlement import NONE_FORCED, Forced, Opening, Reported, Settlement
 from middleware.protocol.update import Floats, Integers
 from middleware.trust import merkle, roots
-from middleware.types import ZERO32, Header, Policy
+from middleware.types import ZERO32, Header
 from middleware.wire.manifest import Manifest, ManifestScore, Scoring
 
 SLICE_PURPOSE = b"drystone/slice/1"

@@ -16,11 +16,12 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from middleware.maths import aggregate, grid, reward
+from middleware.policy import Policy
 from middleware.protocol import sums
 from middleware.protocol.sums import Summed, SumTree
 from middleware.protocol.update import Floats, Integers
 from middleware.trust import merkle, roots
-from middleware.types import ZERO32, EdgeLeaf, Header, Leaf, Policy
+from middleware.types import ZERO32, EdgeLeaf, Header, Leaf
 from middleware.wire import tensors
 from middleware.wire.commitment import Context
 from middleware.wire.manifest import Manifest, ManifestEdge, ManifestUpdate, encode_manifest

@@ -19,9 +19,10 @@ import numpy.typing as npt
 
 from middleware.errors import PeerFault
 from middleware.maths import compress, grid
+from middleware.policy import Policy
 from middleware.trust import chunks, seal
 from middleware.trust.keys import NetworkKey
-from middleware.types import Leaf, Policy
+from middleware.types import Leaf
 from middleware.wire.message import Update, Wrapped
 
 Integers = npt.NDArray[np.signedinteger]

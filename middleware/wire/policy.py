@@ -1,4 +1,5 @@
-"""A policy's one spelling: canonical JSON, keys sorted, no spaces, every field written; those of scores where they are paid.
+"""A policy's one spelling: canonical JSON, keys sorted, no spaces, every field written but those of a feature that is not used:
+of scores where they are not paid, and any that is null.
 
 JSON and not msgpack, because the bytes stand in the ledger's event for people to read; canonical, because their SHA-256
 is in every header. The nouns' own checks run on decoding, so a policy that decodes is a policy that can hold.
@@ -11,7 +12,8 @@ import hashlib
 import msgspec
 
 from middleware.errors import ConfigurationError, PeerFault
-from middleware.types import LIMITS, Limits, Policy
+from middleware.policy import Policy
+from middleware.types import LIMITS, Limits
 from middleware.wire.canonical import encode, refuse_malformed
 
 _decoder = msgspec.json.Decoder(Policy)
@@ -42,7 +44,7 @@ def policy_hash(data: bytes) -> bytes:
 
 
 def _spell(policy: Policy) -> bytes:
-    fields = msgspec.to_builtins(policy)
+    fields = {name: value for name, value in msgspec.to_builtins(policy).items() if value is not None}
     if policy.pay == "participation":
         fields = {name: value for name, value in fields.items() if name not in _SCORES}
     return msgspec.json.encode(fields, order="sorted")

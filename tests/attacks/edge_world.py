@@ -15,10 +15,11 @@ from devnet.simulation import Simulation, in_memory
 from ledger.calls import Revoke, Suspend
 from middleware.errors import PeerFault
 from middleware.maths import compress
+from middleware.policy import CodecSpec, Grid, Policy, Rule
 from middleware.protocol.update import Floats
 from middleware.trust import chunks, seal
 from middleware.trust.keys import AccountKey, NetworkKey, sign_message
-from middleware.types import ZERO32, CodecSpec, Grid, Leaf, Policy, Rule
+from middleware.types import ZERO32, Leaf
 from middleware.wire import tensors
 from middleware.wire.message import Offer, Signed, Update, Wrapped
 from nodes.agent import Agent

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from middleware.errors import PeerFault
+from middleware.policy import Grid, Policy
 from middleware.protocol import update as updates
 from middleware.trust import chunks, seal
 from middleware.trust.keys import NetworkKey
-from middleware.types import Grid, Policy
 from middleware.wire.message import Update
 from tests.sim.history import stream
 

@@ -14,9 +14,10 @@ import pytest
 from devnet.simulation import Simulation, in_memory
 from ledger.calls import Checkpoint
 from middleware.errors import LedgerRefused
+from middleware.policy import Policy, Rule
 from middleware.trust import merkle, roots
 from middleware.trust.keys import AccountKey
-from middleware.types import Policy, Rule, Seen
+from middleware.types import Seen
 from nodes.cloud import Cloud
 from nodes.config import NodeConfig
 from nodes.store import Contribution, Store

@@ -6,8 +6,8 @@ import pytest
 
 from ledger.audit.memory import Memory
 from ledger.dispute import find
+from middleware.policy import Policy
 from middleware.trust import roots
-from middleware.types import Policy
 from middleware.wire.message import EdgeReport, decode_stored
 from tests.sim.history import CLOUD, DOMAIN, History, Sent
 from tests.sim.liars import TWO_LEVEL, device_memory, named, only, receipt_row

@@ -8,9 +8,9 @@ import pytest
 from devnet.simulation import Simulation, in_memory
 from middleware.errors import ConfigurationError
 from middleware.maths import attack
+from middleware.policy import Grid, Policy, Rule
 from middleware.protocol.update import Floats
 from middleware.trust.keys import AccountKey
-from middleware.types import Grid, Policy, Rule
 
 OPERATOR = AccountKey(bytes(range(1, 33)))
 PARAMETERS, DEVICES, LIARS = 600, 10, 2

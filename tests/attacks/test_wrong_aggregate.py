@@ -7,7 +7,7 @@ import pytest
 from ledger.dispute import find
 from ledger.disputed_sums import node, over
 from middleware.maths import aggregate
-from middleware.types import Policy
+from middleware.policy import Policy
 from tests.sim.history import CLOUD
 from tests.sim.liars import MEAN, MEDIAN, TRIMMED, TWO_LEVEL, Adder, Wide, named, off_by_one, only
 

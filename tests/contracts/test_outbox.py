@@ -18,8 +18,9 @@ from ledger.client import EvmLedger
 from ledger.deploy import deploy
 from ledger.index import Index
 from ledger.outbox import Outbox
+from middleware.policy import Policy, Rule
 from middleware.trust.eip712 import Domain, header_hash, registration_digest
-from middleware.types import ZERO32, Header, Policy, Rule
+from middleware.types import ZERO32, Header
 from middleware.wire.policy import encode_policy
 
 KEY = operator_key().account  # funded on this chain, and everything at once: administrator, cloud, publisher

@@ -16,6 +16,7 @@ from eth_hash.auto import keccak
 from ledger.audit.evidence import Addresses, Evidence, of_entries
 from ledger.calls import CreateTask
 from ledger.events import Forced, KeyRotated, Registered, RoundAnchored, StatusChanged, TaskCreated, entry_of
+from middleware.policy import Policy, Rule
 from middleware.ports import Entry, Event, Position
 from middleware.protocol import settlement as settling
 from middleware.protocol import update as updates
@@ -23,7 +24,7 @@ from middleware.protocol.settlement import Opening, Received, Reported, Settleme
 from middleware.protocol.sums import Summed
 from middleware.trust import eip712, keys, roots, seal
 from middleware.trust.keys import AccountKey, NetworkKey
-from middleware.types import ZERO32, EdgeLeaf, Header, Policy, Roster, Rule, Status, Tier
+from middleware.types import ZERO32, EdgeLeaf, Header, Roster, Status, Tier
 from middleware.wire import tensors
 from middleware.wire.commitment import pack_name
 from middleware.wire.manifest import Manifest, decode_manifest, encode_manifest

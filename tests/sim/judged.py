@@ -7,9 +7,10 @@ import msgspec
 from ledger import events
 from ledger.audit.check import verify
 from ledger.audit.report import Finding, Report
+from middleware.policy import Rule
 from middleware.protocol.settlement import Received
 from middleware.trust import keys
-from middleware.types import Header, Leaf, Rule, Verdict
+from middleware.types import Header, Leaf, Verdict
 from middleware.wire.manifest import Manifest, ManifestEdge, ManifestUpdate
 from middleware.wire.message import EdgeReport, Update, decode_stored
 from tests.sim.history import DOMAIN, History, Sent, policy_of

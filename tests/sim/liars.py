@@ -10,9 +10,10 @@ import numpy as np
 from ledger.audit.memory import Memory, OutgoingRow
 from ledger.dispute import Offence, find
 from ledger.disputed_sums import Right, over, preimages, within
+from middleware.policy import Rule
 from middleware.protocol.settlement import Received, Reported
 from middleware.trust import keys, roots
-from middleware.types import Header, Receipt, Rule
+from middleware.types import Header, Receipt
 from middleware.wire.message import ReceiptReply
 from tests.sim.history import DOMAIN, EDGES, PARENT, TASK, History, Sent, policy_of, stream
 from tests.sim.trial import tried

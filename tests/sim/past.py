@@ -6,8 +6,9 @@ import pytest
 
 from ledger.audit.check import verify
 from ledger.audit.report import Report
+from middleware.policy import Rule
 from middleware.protocol.settlement import Forced, Received
-from middleware.types import Rule, Verdict
+from middleware.types import Verdict
 from tests.sim.history import DEVICES, History, Sent, policy_of
 
 MEAN = policy_of(rule=Rule("mean", 0), min_updates=1)

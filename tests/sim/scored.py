@@ -8,12 +8,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from middleware.policy import Policy, Rule
 from middleware.protocol import scoring
 from middleware.protocol.scoring import Measured
 from middleware.protocol.settlement import Forced, Opening, Reported, Settlement
 from middleware.protocol.update import Floats
 from middleware.trust import merkle
-from middleware.types import Policy, Rule
 from middleware.wire.manifest import Manifest, Scoring
 from tests.sim.history import PARAMETERS, TASK, History, policy_of
 

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from ledger import events
+from middleware.policy import CodecSpec, Policy, Rule
 from middleware.protocol import sums
 from middleware.protocol.settlement import Received, Reported, Settlement
 from middleware.protocol.sums import Summed
 from middleware.trust import roots
 from middleware.trust.keys import NetworkKey
-from middleware.types import CodecSpec, Header, Policy, Rule, Status, Verdict
+from middleware.types import Header, Status, Verdict
 from middleware.wire import tensors
 from middleware.wire.manifest import Manifest, ManifestEdge
 from middleware.wire.policy import encode_policy, policy_hash

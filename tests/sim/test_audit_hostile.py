@@ -16,8 +16,9 @@ from ledger.audit.report import Report
 from ledger.events import RoundAnchored, entry_of
 from ledger.record import export_record
 from middleware.errors import ConfigurationError, PeerFault
+from middleware.policy import Rule
 from middleware.trust import eip712
-from middleware.types import Header, Rule, Verdict
+from middleware.types import Header, Verdict
 from middleware.wire.manifest import Manifest, decode_manifest, encode_manifest
 from middleware.wire.policy import encode_policy, policy_hash
 from tests.sim.history import ADDRESSES, History, Store, policy_of

@@ -13,7 +13,7 @@ from ledger.dispute import Case
 from ledger.spec import Specification
 from ledger.state import CourtTerms
 from middleware.errors import ConfigurationError
-from middleware.types import Rule
+from middleware.policy import Rule
 from nodes.records import Copies, read_memory
 from tests.sim.history import CLOUD, DOMAIN, History, policy_of
 from tests.sim.run_folder import name_of, write_run

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ledger.dispute import find
-from middleware.types import Policy
+from middleware.policy import Policy
 from nodes.records import read_memories
 from tests.sim.history import History
 from tests.sim.liars import MEAN, MEDIAN, TRIMMED, TWO_LEVEL, Wide

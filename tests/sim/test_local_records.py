@@ -20,10 +20,11 @@ from ledger.journal import Block
 from ledger.local import LocalLedger
 from ledger.record import export_record
 from middleware.errors import PeerFault
+from middleware.policy import Policy, Rule
 from middleware.ports import Batch
 from middleware.protocol.update import Floats
 from middleware.trust.keys import AccountKey, KeyFile, NetworkKey
-from middleware.types import Policy, Rule, Verdict
+from middleware.types import Verdict
 from middleware.wire.commitment import Context
 from nodes.keeper import KEY_FILE, LOG_FILE, begin
 from tests.unit.ledger.log_world import START, kept

@@ -7,9 +7,9 @@ import pytest
 
 from devnet.simulation import Simulation, in_memory
 from middleware.errors import ConfigurationError
+from middleware.policy import CodecSpec, Grid, Policy, Rule
 from middleware.protocol.update import Floats
 from middleware.trust.keys import AccountKey
-from middleware.types import CodecSpec, Grid, Policy, Rule
 
 PARAMETERS = 600
 OPERATOR = AccountKey(bytes(range(1, 33)))

@@ -11,10 +11,11 @@ from ledger.audit.explain import payment
 from ledger.audit.report import Report
 from middleware.errors import ConfigurationError
 from middleware.maths import reward
+from middleware.policy import Grid, Policy, Rule
 from middleware.protocol import scoring
 from middleware.protocol.settlement import Forced, Opening, Settlement
 from middleware.trust import merkle
-from middleware.types import ZERO32, Grid, Header, Policy, Rule, Verdict
+from middleware.types import ZERO32, Header, Verdict
 from middleware.wire import tensors
 from middleware.wire.manifest import Manifest, ManifestScore, Scoring, decode_manifest, encode_manifest
 from tests.sim.history import DEVICES, TASK, History

@@ -13,7 +13,8 @@ from devnet.insider import World
 from devnet.tamperlab import FAULTS, Fault, audit, chosen, judge, table, try_fault
 from ledger.audit.report import NAMES, Report
 from middleware.errors import ConfigurationError
-from middleware.types import Rule, Verdict
+from middleware.policy import Rule
+from middleware.types import Verdict
 from nodes.cli.main import app
 from tests.sim.history import History, policy_of
 from tests.sim.run_folder import write_run

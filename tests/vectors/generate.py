@@ -10,11 +10,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from middleware.policy import Policy
 from middleware.protocol.scoring import scores_root
 from middleware.trust import keys, merkle, roots
 from middleware.trust.access import registration_digest_of
 from middleware.trust.eip712 import Domain, edge_root_digest, header_hash, receipt_digest, rotation_digest
-from middleware.types import EdgeLeaf, Header, Leaf, Policy, Receipt, Seen, Tier
+from middleware.types import EdgeLeaf, Header, Leaf, Receipt, Seen, Tier
 from middleware.wire import commitment, message
 from middleware.wire.manifest import Manifest, ManifestEdge, ManifestScore, ManifestUpdate, Scoring, encode_manifest
 from middleware.wire.policy import encode_policy

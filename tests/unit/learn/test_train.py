@@ -12,7 +12,7 @@ from middleware.errors import ConfigurationError
 from middleware.learn import models, vector
 from middleware.learn.train import LARGEST_LOSS, central, evaluate, train
 from middleware.learn.workload import Classification, Samples, genesis, load_pooled, load_workload
-from middleware.types import Policy, Rule, Training
+from middleware.policy import Policy, Rule, Training
 
 POLICY = Policy(
     workload="digits", model="mlp:64-32-10", parameters=64 * 32 + 32 + 330, training=Training(2, 16, 0.1, 0.9)

@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from middleware.errors import ConfigurationError
 from middleware.learn import models
 from middleware.learn.workload import genesis, load_pooled, load_table, load_workload, resolve_model, workload_id
-from middleware.types import Policy
+from middleware.policy import Policy
 
 
 def table(folder: Path, **changes: Any) -> str:

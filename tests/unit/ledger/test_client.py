@@ -19,10 +19,11 @@ from ledger.deploy import MINTED, created_address, deploy, transfer
 from ledger.index import Index
 from ledger.rpc import Failure, Query, Rpc, decode_revert, refusal
 from middleware.errors import ConfigurationError, LedgerRefused, Unavailable
+from middleware.policy import Policy
 from middleware.ports import Cursor
 from middleware.trust import eip712, merkle
 from middleware.trust.keys import AccountKey, NetworkKey
-from middleware.types import ZERO32, Header, Policy, Status, Tier
+from middleware.types import ZERO32, Header, Status, Tier
 from middleware.wire.commitment import pack_name
 from middleware.wire.policy import encode_policy, policy_hash
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from ledger import events
 from ledger.index import Index
 from middleware.errors import OurFault, PeerFault
+from middleware.policy import Policy
 from middleware.ports import Batch, Cursor, Entry, Head, Position
-from middleware.types import ZERO32, EdgeLeaf, Header, Leaf, Policy, Status, Tier
+from middleware.types import ZERO32, EdgeLeaf, Header, Leaf, Status, Tier
 from middleware.wire.commitment import pack_name
 from middleware.wire.policy import encode_policy, policy_hash
 

@@ -11,9 +11,10 @@ from ledger.artifacts import NAMES
 from ledger.credit import CREDIT_CAP, Token
 from ledger.spec import PUBLISHER, REGISTRAR, CourtTerms, NodeState, Specification, record_hash
 from middleware.errors import LedgerRefused
+from middleware.policy import Grid, Policy, Rule
 from middleware.trust.eip712 import header_hash, registration_digest
 from middleware.trust.keys import AccountKey
-from middleware.types import ZERO32, Grid, Header, Policy, Rule, Status
+from middleware.types import ZERO32, Header, Status
 from middleware.wire.policy import decode_policy
 
 ADDRESSES = {name: bytes([n]) * 20 for n, name in enumerate(NAMES, start=1)}

@@ -9,9 +9,10 @@ import pytest
 from middleware.errors import ConfigurationError, PeerFault
 from middleware.maths import contribution, reward
 from middleware.maths.contribution import Score
+from middleware.policy import Policy, Rule
 from middleware.protocol import scoring
 from middleware.protocol.scoring import Carried, Measured, Standing
-from middleware.types import ZERO32, Policy, Rule
+from middleware.types import ZERO32
 from middleware.wire.manifest import Manifest, ManifestScore, Scoring
 
 POLICY = Policy(

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from msgspec import inspect
 
 from middleware.errors import ConfigurationError, PeerFault
-from middleware.types import Header, Policy
+from middleware.policy import Policy
+from middleware.types import Header
 from middleware.wire import canonical, manifest, message
 from middleware.wire.manifest import Manifest
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from middleware.errors import ConfigurationError, PeerFault
-from middleware.types import Limits, Policy, Rule
+from middleware.policy import Policy, Rule
+from middleware.types import Limits
 from middleware.wire.policy import decode_policy, encode_policy, policy_hash
 
 FIXED = settings(derandomize=True, deadline=None, max_examples=300, database=None)

@@ -1,0 +1,107 @@
+"""The policy of a task, and a task."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+from middleware.errors import require
+from middleware.policy.codec import CodecSpec
+from middleware.policy.grid import Grid
+from middleware.policy.rule import SCORED_RULES, Rule
+from middleware.policy.training import Training
+from middleware.types import LIMITS
+
+ARRANGEMENTS: Final = ("flat", "two-level")
+PAYS: Final = ("participation", "scores")
+MOST_SLICES: Final = 4096
+
+
+class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything that a task promises, fixed when it is created. Its bytes are on the ledger, in `TaskCreated`."""
+
+    workload: str  # "digits", or "table:" and the SHA-256 of the file in hex
+    model: str  # the model's name, e.g. "mlp:64-256-10"
+    parameters: int  # numbers in the model
+    rounds: int = 20
+    arrangement: str = "flat"
+    rule: Rule = Rule()
+    grid: Grid = Grid()
+    codec: CodecSpec = CodecSpec()
+    training: Training = Training()
+    min_updates: int = 5
+    round_seconds: float = 30.0  # seconds until a round closes without those who are missing
+    readers: Literal["public", "auditors"] = "public"
+    auditors: tuple[str, ...] = ()  # network keys in hex, to whom content keys are wrapped
+    samples_cap: int = 4096  # declared samples count as at most this many
+    reward_per_round: int = 1_000_000  # token units shared by the round's paid participants
+    seed: int = 0
+    pay: str = "participation"
+    epoch_rounds: int = 0  # pay = scores: rounds from one settlement to the next; the last round settles too
+    evaluation: str = ""  # pay = scores: root over the hashes of the evaluation slices, in hex
+    evaluation_slices: int = 0  # pay = scores: how many there are; each round is measured on one
+
+    def __post_init__(self) -> None:
+        require(0 < self.parameters <= LIMITS.parameters, f"parameters {self.parameters}: at most {LIMITS.parameters}")
+        require(self.rounds > 0, "a task needs at least one round")
+        require(
+            self.arrangement in ARRANGEMENTS,
+            f"arrangement {self.arrangement!r}: choose one of {', '.join(ARRANGEMENTS)}",
+        )
+        require(
+            self.arrangement == "flat" or self.rule.name == "mean",
+            f"{self.rule.name} needs every update in one place: use --arrangement flat, or --aggregator mean",
+        )
+        require(
+            self.min_updates >= self.rule.least_updates,
+            f"{self.rule.name} with f={self.rule.f} needs at least {self.rule.least_updates} updates, "
+            f"but min_updates is {self.min_updates}: raise it, or lower f",
+        )
+        require(self.round_seconds > 0, "round_seconds must be positive")
+        require(0 < self.samples_cap <= LIMITS.samples, f"samples_cap {self.samples_cap}: 1 to {LIMITS.samples}")
+        require(0 <= self.reward_per_round < 1 << 96, "reward_per_round must fit 96 bits")
+        require(
+            self.readers == "public" or len(self.auditors) > 0,
+            "readers = auditors needs at least one auditor key, or nobody could ever check the task",
+        )
+        require(all(len(k) == 64 for k in self.auditors), "an auditor is a network key of 64 hex digits")
+        require(self.pay in PAYS, f"pay {self.pay!r}: choose one of {', '.join(PAYS)}")
+        if self.pay == "scores":
+            self._require_scores()
+        else:
+            unset = (self.epoch_rounds, self.evaluation, self.evaluation_slices) == (0, "", 0)
+            require(unset, "epochs and evaluation slices belong to pay = scores")
+
+    def _require_scores(self) -> None:
+        require(
+            self.rule.name in SCORED_RULES,
+            f"{self.rule.name} has no weight an update, so it cannot be scored: use --aggregator mean or multi-krum",
+        )
+        require(
+            self.arrangement == "flat",
+            "scores need every update in one place: use --arrangement flat, or --pay participation",
+        )
+        require(self.grid.exponent <= 0, "scores need a grid whose unit is at most 1")
+        require(
+            0 < self.epoch_rounds <= self.rounds, f"epoch_rounds {self.epoch_rounds}: 1 to {self.rounds}, the rounds"
+        )
+        digits = len(self.evaluation) == 64 and set(self.evaluation) <= set("0123456789abcdef")
+        require(digits, "the evaluation root has 64 hex digits")
+        require(
+            0 < self.evaluation_slices <= MOST_SLICES, f"evaluation_slices {self.evaluation_slices}: 1 to {MOST_SLICES}"
+        )
+
+
+class Task(msgspec.Struct, frozen=True):
+    """A task as the ledger knows it."""
+
+    id: int
+    cloud: int
+    policy: Policy
+    policy_hash: bytes
+    genesis_model: bytes
+    window: int  # seconds until an anchored round is final
+    block: int
+    open: bool = True
+    head: int = 0  # the last anchored round
