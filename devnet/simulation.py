@@ -19,7 +19,7 @@ from ledger.spec import COUNCIL, PUBLISHER, REGISTRAR, Specification
 from middleware.errors import PeerFault
 from middleware.policy import Policy
 from middleware.ports import Ledger, Outcome
-from middleware.protocol import scoring
+from middleware.protocol import memory, scoring
 from middleware.protocol import settlement as settling
 from middleware.protocol import update as updates
 from middleware.protocol.settlement import Opening, Received, Reported, Settlement
@@ -76,6 +76,7 @@ class Simulation:
         self.rewards: dict[int, int] = {}
         self.last: Manifest | None = None
         self.moves: scoring.Moves = ()
+        self.state = memory.EMPTY
         self.blobs: dict[bytes, bytes] = {}
         self.prev = ZERO32
         self.task = self.round = self.sequence = 0
@@ -146,6 +147,7 @@ class Simulation:
             task=self.task, round=self.round, prev=self.prev, policy_hash=policy_hash(encode_policy(self.policy)),
             model_in=tensors.model_hash(tensors.encode_model(self.model)), model=self.model,
             roster_root=roots.roster_root(self.index.roster()), roster_block=self.index.head_block, rewards=self.rewards,
+            state=self.state,
         )  # fmt: skip
         reports = [self._edge(edge) for edge in self.edge_ids()]
         settlement = settling.settle(self.context, self.policy, opening, reports)
@@ -154,10 +156,12 @@ class Simulation:
         header, manifest = settling.finish(settlement, encode_metrics({}))
         self.blobs[header.manifest] = manifest
         self.blobs[header.model_out] = settlement.model_blob
+        if settlement.state_blob:
+            self.blobs[settlement.manifest.state] = settlement.state_blob
         outcome = await self.ledger.send(AnchorRound(header), self.cloud)
         self.moves = scoring.remember(self.moves, self.model, settlement.model, self.policy.grid.exponent)
         self.prev, self.model, self.rewards = eip712.header_hash(header), settlement.model, settlement.rewards
-        self.last = settlement.manifest
+        self.last, self.state = settlement.manifest, settlement.state
         return settlement, outcome
 
     def _score(self, opening: Opening, settlement: Settlement, reports: list[Reported]) -> Settlement:

@@ -24,7 +24,7 @@ from middleware.errors import ConfigurationError, PeerFault, Unavailable
 from middleware.learn.train import evaluate
 from middleware.learn.workload import genesis
 from middleware.policy import Policy, Task
-from middleware.protocol import inclusion, scoring, sums
+from middleware.protocol import inclusion, memory, scoring, sums
 from middleware.protocol import settlement as settling
 from middleware.protocol import update as updates
 from middleware.protocol.machine import Parent, Phase
@@ -62,6 +62,7 @@ from middleware.wire.message import (
     encode_metrics,
     expect,
 )
+from middleware.wire.state import State
 from nodes.agent import STEP_SECONDS, Agent
 from nodes.answers import Answers
 from nodes.evaluation import evaluation_root, measure
@@ -249,7 +250,7 @@ class Cloud:
         self.opening = Opening(
             task=task.id, round=number, prev=prev, policy_hash=task.policy_hash, model_in=offer.message.model_in,
             model=self.model, roster_root=roots.roster_root(roster), roster_block=offer.message.roster_block,
-            rewards=dict(manifest.rewards) if manifest is not None else {},
+            rewards=dict(manifest.rewards) if manifest is not None else {}, state=self._state(policy, manifest),
         )  # fmt: skip
         self.received, self.sums, self.places, self.reports, self.delivered = {}, {}, {}, {}, {}
         self.taking = True
@@ -269,6 +270,15 @@ class Cloud:
         if blob is None:
             raise ConfigurationError(f"the manifest of round {last.round} is gone from {self.agent.blobs.folder}")
         return decode_manifest(blob)
+
+    def _state(self, policy: Policy, last: Manifest | None) -> State:
+        """What the last round left; nothing before the first round, and for a task that carries nothing."""
+        if last is None or last.state == ZERO32:
+            return memory.EMPTY
+        blob = self.agent.blobs.get(last.state)
+        if blob is None:
+            raise ConfigurationError(f"the state of round {last.round} is gone from {self.agent.blobs.folder}")
+        return memory.read(policy, blob)
 
     def _known_moves(self, task: Task, settled: list[Header]) -> scoring.Moves:
         """The last moves of the model, from the models that earlier rounds left."""
@@ -616,6 +626,8 @@ class Cloud:
         header, manifest = settling.finish(result, encode_metrics(metrics))
         agent.blobs.put(result.model_blob, header.model_out)
         agent.blobs.put(manifest, header.manifest)
+        if result.state_blob:
+            agent.blobs.put(result.state_blob, result.manifest.state)
         summary = self._summary(reports, result, metrics, missing, closed, aggregation, evaluation)
         with agent.store.transaction():
             agent.store.put_settled(

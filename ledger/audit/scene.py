@@ -24,6 +24,7 @@ from middleware.trust.keys import NetworkKey
 from middleware.types import ZERO32, Header, Roster, Seen
 from middleware.wire.commitment import Context
 from middleware.wire.message import M, Signed
+from middleware.wire.state import State
 
 KeysOf = Callable[[int], Sequence[tuple[int, bytes]]]  # node -> (block that made it so, network key), ascending
 
@@ -59,6 +60,7 @@ class Before(msgspec.Struct, frozen=True):
     carried: Carried | None = None  # pay = scores
     moves: Moves | None = None
     forced: int = 0  # updates that were acknowledged so far
+    state: State | None = None  # what the rule and the server step carry
 
 
 class Scene(msgspec.Struct, frozen=True):

@@ -23,6 +23,11 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         require(self.f >= 0, "the number of tolerated liars cannot be negative")
 
     @property
+    def remembers(self) -> bool:
+        """Whether the rule carries something from round to round."""
+        return False
+
+    @property
     def least_updates(self) -> int:
         """The fewest updates for which the rule's bound holds (Blanchard 2017, Yin 2018)."""
         return {"mean": 1, "median": 2 * self.f + 1, "trimmed-mean": 2 * self.f + 1, "multi-krum": 2 * self.f + 3}[

@@ -10,6 +10,7 @@ from middleware.errors import require
 from middleware.policy.codec import CodecSpec
 from middleware.policy.grid import Grid
 from middleware.policy.rule import SCORED_RULES, Rule
+from middleware.policy.server import Server
 from middleware.policy.training import Training
 from middleware.types import LIMITS
 
@@ -41,6 +42,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     epoch_rounds: int = 0  # pay = scores: rounds from one settlement to the next; the last round settles too
     evaluation: str = ""  # pay = scores: root over the hashes of the evaluation slices, in hex
     evaluation_slices: int = 0  # pay = scores: how many there are; each round is measured on one
+    server: Server | None = None  # None: the model moves by the aggregate itself
 
     def __post_init__(self) -> None:
         require(0 < self.parameters <= LIMITS.parameters, f"parameters {self.parameters}: at most {LIMITS.parameters}")
@@ -81,6 +83,10 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         require(
             self.arrangement == "flat",
             "scores need every update in one place: use --arrangement flat, or --pay participation",
+        )
+        require(
+            self.server is None,
+            "scores measure what the aggregate is worth as it is: use no server step, or --pay participation",
         )
         require(self.grid.exponent <= 0, "scores need a grid whose unit is at most 1")
         require(

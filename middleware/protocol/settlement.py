@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from middleware.maths import aggregate, grid, reward
+from middleware.maths import aggregate, reward
 from middleware.policy import Policy
-from middleware.protocol import sums
+from middleware.protocol import memory, sums
 from middleware.protocol.sums import Summed, SumTree
 from middleware.protocol.update import Floats, Integers
 from middleware.trust import merkle, roots
@@ -25,6 +25,7 @@ from middleware.types import ZERO32, EdgeLeaf, Header, Leaf
 from middleware.wire import tensors
 from middleware.wire.commitment import Context
 from middleware.wire.manifest import Manifest, ManifestEdge, ManifestUpdate, encode_manifest
+from middleware.wire.state import State
 
 
 class Received(msgspec.Struct, frozen=True):
@@ -72,6 +73,7 @@ class Opening(msgspec.Struct, frozen=True):
     roster_root: bytes
     roster_block: int
     rewards: Mapping[int, int]  # cumulative, node -> token units
+    state: State = memory.EMPTY  # what the round before left
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -84,7 +86,9 @@ class Settlement(msgspec.Struct, frozen=True):
     weights: dict[int, int]
     rewards: dict[int, int]
     void: bool
-    applied: Integers | None = None  # by which the model moved, on the grid; None when nothing was applied
+    applied: Integers | None = None  # the aggregate on the grid; None when nothing was applied
+    state: State = memory.EMPTY  # what the next round takes over
+    state_blob: bytes = b""  # empty where the task carries nothing
 
 
 def edge_sums(updates: Sequence[Received], weights: Mapping[int, int], parameters: int) -> Summed:
@@ -147,8 +151,11 @@ def settle(
         summed = sums.NOTHING
     else:
         weights, summed = combine(policy, edges, forced)
-    applied = divided(summed)
-    model = opening.model if applied is None else grid.apply(opening.model, applied, policy.grid.exponent)
+    applied, model, state = divided(summed), opening.model, opening.state
+    if applied is not None:
+        model, vectors = memory.move(policy, opening.model, applied, state.vectors)
+        state = msgspec.structs.replace(state, vectors=vectors)
+    state_blob = memory.blob_of(policy, state)
     rewards = dict(opening.rewards)
     if policy.pay == "participation" and not void:
         paid = sorted(node for node, weight in weights.items() if weight > 0)
@@ -169,6 +176,7 @@ def settle(
         weight_total=sum(weights.values()),
         rewards=tuple(sorted(rewards.items())),
         metrics=b"",
+        state=memory.digest(state_blob),
     )
     header = Header(
         task=opening.task,
@@ -188,7 +196,7 @@ def settle(
         budget=ZERO32,
         manifest=ZERO32,
     )
-    return Settlement(header, manifest, model, model_blob, weights, rewards, void, applied)
+    return Settlement(header, manifest, model, model_blob, weights, rewards, void, applied, state, state_blob)
 
 
 def finish(settlement: Settlement, metrics: bytes) -> tuple[Header, bytes]:
