@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 ROUND_SECONDS = 120.0  # a round is given up for dead after that long without news
 FINAL_SECONDS = 60.0
 LOOK_SECONDS = 0.1
+SILENT_SECONDS = 5.0  # without news, until the ledger is asked whether it still has the task
 
 
 class Progress:
@@ -126,7 +127,7 @@ class Run:
         self.nonces = (before, await self.ledger.nonce(cloud.account))
 
     async def _follow(self, session: aiohttp.ClientSession) -> None:
-        news = time.monotonic()
+        news = looked = time.monotonic()
         while len(self.summaries) < self.policy.rounds:
             status = await self._status(session)
             rows = status.get("rounds", {}).get(str(self.task), []) if status else []
@@ -135,11 +136,23 @@ class Run:
                 self.progress.round(len(self.summaries), self.policy.rounds, self.summaries[-1].accuracy)
                 news = time.monotonic()
             self._require_running()
+            if time.monotonic() - max(news, looked) > SILENT_SECONDS:
+                await self._repeat_lost()
+                looked = time.monotonic()
             if time.monotonic() - news > ROUND_SECONDS + self.policy.round_seconds:
                 said = status.get("waiting_for") if status else "nothing"
                 raise Unavailable(f"no round for {time.monotonic() - news:.0f} s; the cloud says: {said}")
             if len(self.summaries) < self.policy.rounds:
                 await asyncio.sleep(LOOK_SECONDS)
+
+    async def _repeat_lost(self) -> None:
+        """A chain that was killed may have lost the blocks with the task or its funds: real ones do not, anvil does."""
+        try:
+            lost = await self.operator.repeat_lost()
+        except Unavailable:
+            return  # it is down just now; the next look tries again
+        if lost:
+            self.progress.step(f"the chain lost {', '.join(lost)} with its last blocks: made again")
 
     def _require_running(self) -> None:
         """Say at once which process ended by itself, and how its log ends; a failed fault injection is an error too."""

@@ -21,6 +21,7 @@ from ledger.local import LocalLedger
 from ledger.rpc import hexed, unhexed
 from middleware.errors import ConfigurationError, LedgerRefused
 from middleware.policy import CodecSpec, Grid, Policy, Rule, Training
+from middleware.ports import Call
 from middleware.trust import merkle
 from middleware.trust.eip712 import Domain
 from middleware.trust.keys import AccountKey
@@ -133,6 +134,7 @@ class Operator:
     def __init__(self, ledger: AnyLedger, key: AccountKey) -> None:
         self.ledger, self.key = ledger, key
         self.index = Index()
+        self.made: list[tuple[Call, bytes]] = []  # with the transactions' hashes, in order
 
     async def refresh(self) -> Index:
         self.index.extend(await self.ledger.entries(self.index.cursor))
@@ -145,6 +147,22 @@ class Operator:
         """Admit, suspend, reinstate or revoke each node."""
         for node in nodes:
             await self.ledger.send(VERBS[verb](node.id), self.key)
+
+    async def _send(self, call: Call) -> None:
+        outcome = await self.ledger.send(call, self.key)
+        self.made.append((call, outcome.transaction))
+
+    async def repeat_lost(self) -> list[str]:
+        """Make again what a chain no longer has that lost its last blocks, in the order in which it was made; says what.
+
+        An account's nonces went back with the blocks, so a transaction that comes back after all takes the same one's place.
+        """
+        known = [await self.ledger.receipt(transaction) is not None for _, transaction in self.made]
+        lost = [call for (call, _), there in zip(self.made, known, strict=True) if not there]
+        self.made = [made for made, there in zip(self.made, known, strict=True) if there]
+        for call in lost:
+            await self._send(call)
+        return [call.function for call in lost]
 
     async def find(self, names: list[str]) -> list[Node]:
         """Nodes by name or number; ConfigurationError names the first that the ledger does not know."""
@@ -161,15 +179,15 @@ class Operator:
         node = named(await self.roster(), cloud)
         model = tensors.model_hash(tensors.encode_model(genesis(policy)))
         before = set((await self.refresh()).tasks)
-        await self.ledger.send(CreateTask.of(node.id, window, model, policy), self.key)
+        await self._send(CreateTask.of(node.id, window, model, policy))
         new = set((await self.refresh()).tasks) - before
         if len(new) != 1:
             raise LedgerRefused("TaskNotFound", sorted(new))
         task = new.pop()
         pool = policy.reward_per_round * policy.rounds
         if pool:
-            await self.ledger.send(Approve(self.ledger.book.rewards, pool), self.key)
-            await self.ledger.send(Fund(task, pool), self.key)
+            await self._send(Approve(self.ledger.book.rewards, pool))
+            await self._send(Fund(task, pool))
         return task
 
     async def stop_task(self, task: int) -> None:

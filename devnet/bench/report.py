@@ -79,13 +79,13 @@ def _print(name: str, bench: Bench) -> None:
         table.add_column(column, justify="right" if column in ("value", "baseline", "ratio") else "left")
     for row in bench.rows:
         table.add_row(
-            row.what, _number(row.value), row.unit, _number(row.baseline), _number(row.ratio), row.bar or "",
+            row.what, number(row.value), row.unit, number(row.baseline), number(row.ratio), row.bar or "",
             "" if row.ok is None else ("yes" if row.ok else "NO"),
         )  # fmt: skip
     Console().print(table)
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
 
 
@@ -104,10 +104,10 @@ def page(folder: Path = FOLDER) -> str:
             met = "" if row.ok is None else ("yes" if row.ok else "**no**")
             cells = (
                 row.what,
-                _number(row.value),
+                number(row.value),
                 row.unit,
-                _number(row.baseline),
-                _number(row.ratio),
+                number(row.baseline),
+                number(row.ratio),
                 row.bar or "",
                 met,
             )
