@@ -23,7 +23,7 @@ below 2**53, so the columns are cut into blocks that keep it there, and the bloc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -36,12 +36,33 @@ Rows = Sequence[Integers] | Integers
 BLOCK: Final = 1 << 15  # columns worked on at once: their int64 form stays in the cache
 
 
+class Memory(NamedTuple):
+    """What a rule carries from round to round: a centre (d,) on the grid, and two integers by sender."""
+
+    centre: Integers | None = None
+    standing: Mapping[int, tuple[int, int]] = {}
+
+
+class Given(NamedTuple):
+    """What a rule may need besides the updates: who sent them, a seed, its memory, and a measure (error, loss) of an
+    aggregate on the grid."""
+
+    senders: tuple[int, ...] = ()
+    seed: bytes = b""
+    memory: Memory = Memory()
+    evaluate: Callable[[Integers], tuple[float, float]] | None = None
+
+
 class Aggregate(NamedTuple):
     """One integer weight an update (0 = not used), undivided sums (d,), and what `divide` divides them by."""
 
     weights: tuple[int, ...]
     sums: Sums
     total: int
+    memory: Memory = Memory()
+
+
+NOTHING_GIVEN: Final = Given()
 
 
 # ----------------------------------------------------------------------------------------------------------- the mean
@@ -170,7 +191,7 @@ RULES: Final[dict[str, Callable[[Rows, Sequence[int], int], Aggregate]]] = {
 }
 
 
-def aggregate(rule: str, rows: Rows, weights: Sequence[int], f: int) -> Aggregate:
+def aggregate(rule: str, rows: Rows, weights: Sequence[int], f: int, given: Given = NOTHING_GIVEN) -> Aggregate:
     """Apply the rule of this name to n integer rows (d,) of one width and their n declared weights.
 
     ValueError for an unknown rule, no rows, rows of different length or not of signed integers, a weight that is not
@@ -180,7 +201,9 @@ def aggregate(rule: str, rows: Rows, weights: Sequence[int], f: int) -> Aggregat
     return RULES[rule](rows, weights, f)
 
 
-def linear_weights(rule: str, rows: Rows, weights: Sequence[int], f: int) -> tuple[int, ...]:
+def linear_weights(
+    rule: str, rows: Rows, weights: Sequence[int], f: int, given: Given = NOTHING_GIVEN
+) -> tuple[int, ...]:
     """The integer weight of each row under a rule whose sums are weighted sums (`LINEAR`). ValueError as `aggregate`."""
     _require_rows(rule, rows, weights, f)
     return LINEAR[rule](rows, weights, f)

@@ -8,8 +8,9 @@ import msgspec
 
 from middleware.errors import require
 from middleware.policy.codec import CodecSpec
+from middleware.policy.combinations import refusal
 from middleware.policy.grid import Grid
-from middleware.policy.rule import SCORED_RULES, Rule
+from middleware.policy.rule import Rule
 from middleware.policy.server import Server
 from middleware.policy.training import Training
 from middleware.types import LIMITS
@@ -51,10 +52,8 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             self.arrangement in ARRANGEMENTS,
             f"arrangement {self.arrangement!r}: choose one of {', '.join(ARRANGEMENTS)}",
         )
-        require(
-            self.arrangement == "flat" or self.rule.name == "mean",
-            f"{self.rule.name} needs every update in one place: use --arrangement flat, or --aggregator mean",
-        )
+        if self.arrangement != "flat":
+            self._require_together(self.arrangement)
         require(
             self.min_updates >= self.rule.least_updates,
             f"{self.rule.name} with f={self.rule.f} needs at least {self.rule.least_updates} updates, "
@@ -75,11 +74,12 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             unset = (self.epoch_rounds, self.evaluation, self.evaluation_slices) == (0, "", 0)
             require(unset, "epochs and evaluation slices belong to pay = scores")
 
+    def _require_together(self, column: str) -> None:
+        why = refusal(self.rule, column)
+        require(not why, why)
+
     def _require_scores(self) -> None:
-        require(
-            self.rule.name in SCORED_RULES,
-            f"{self.rule.name} has no weight an update, so it cannot be scored: use --aggregator mean or multi-krum",
-        )
+        self._require_together("scores")
         require(
             self.arrangement == "flat",
             "scores need every update in one place: use --arrangement flat, or --pay participation",

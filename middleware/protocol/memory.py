@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import hashlib
 
+import msgspec
+
 from middleware.errors import PeerFault
 from middleware.maths import grid, server
+from middleware.maths.aggregate import Memory
 from middleware.maths.server import Constants
 from middleware.policy import Policy, Server
 from middleware.protocol.update import Floats, Integers
 from middleware.types import ZERO32
-from middleware.wire.state import State, decode_state, encode_state
+from middleware.wire.state import State, decode_state, encode_state, narrow
 
 EMPTY = State()
 
@@ -40,6 +43,19 @@ def read(policy: Policy, blob: bytes) -> State:
         if not server.sound(kind, state.vectors, policy.parameters):
             raise PeerFault("malformed", f"its vectors are not ones that the server step called {kind} leaves")
     return state
+
+
+def recall(state: State) -> Memory:
+    """The rule's part of a state."""
+    return Memory(state.centre, state.standing)
+
+
+def remember(policy: Policy, state: State, left: Memory) -> State:
+    """The state with what the rule leaves; as it was for a rule that forgets."""
+    if not policy.rule.remembers:
+        return state
+    centre = None if left.centre is None else narrow(left.centre)
+    return msgspec.structs.replace(state, standing=dict(left.standing), centre=centre)
 
 
 def blob_of(policy: Policy, state: State) -> bytes:

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from middleware.maths import aggregate, reward
+from middleware.maths.aggregate import Given, Memory
 from middleware.policy import Policy
 from middleware.protocol import memory, sums
 from middleware.protocol.sums import Summed, SumTree
@@ -26,6 +27,8 @@ from middleware.wire import tensors
 from middleware.wire.commitment import Context
 from middleware.wire.manifest import Manifest, ManifestEdge, ManifestUpdate, encode_manifest
 from middleware.wire.state import State
+
+NO_MEMORY = Memory()
 
 
 class Received(msgspec.Struct, frozen=True):
@@ -109,24 +112,30 @@ def weights_entries(updates: Sequence[Received], weights: Mapping[int, int]) -> 
     return [(u.leaf.node, 0 if u.refused else weights.get(u.leaf.node, 0)) for u in updates]
 
 
-def combine(policy: Policy, edges: Sequence[Reported], forced: Forced) -> tuple[dict[int, int], Summed]:
-    """(weight by node, the sum tree's top) of the round's rule over everything usable, in the committed order."""
-    groups = by_group(edges, forced)
+def combine(
+    policy: Policy, edges: Sequence[Reported], forced: Forced, seed: bytes = b"", recalled: Memory = NO_MEMORY
+) -> tuple[dict[int, int], Summed, Memory]:
+    """(weight by node, the sum tree's top, what the rule remembers) of the round's rule over everything usable, in the
+    committed order. `seed` fixes what a rule draws: the root of the round's inputs."""
+    groups, rule = by_group(edges, forced), policy.rule
     usable = [u for group in groups for u in group if not u.refused]
-    if policy.rule.name == "mean":
+    if rule.adds:
         weights = declared_weights(usable)
         members = [edge.summed if edge.summed is not None else sums.NOTHING for edge in edges]
         members += [edge_sums(group, weights, policy.parameters) for group in groups[len(edges) :]]
-        return weights, sums.over(members)
+        return weights, sums.over(members), recalled
     rows = [u.integers for u in usable if u.integers is not None]
     declared = [u.leaf.weight for u in usable]
-    if policy.rule.name in aggregate.LINEAR:
-        chosen = aggregate.linear_weights(policy.rule.name, rows, declared, policy.rule.f)
-        weights = {u.leaf.node: weight for u, weight in zip(usable, chosen, strict=True)}
-        return weights, sums.over([edge_sums(group, weights, policy.parameters) for group in groups])
-    result = aggregate.aggregate(policy.rule.name, rows, declared, policy.rule.f)
-    weights = {u.leaf.node: weight for u, weight in zip(usable, result.weights, strict=True)}
-    return weights, sums.alone(result.sums, result.total)
+    given = Given(tuple(u.leaf.node for u in usable), seed, recalled)
+    if rule.linear and not rule.remembers:
+        chosen, left = aggregate.linear_weights(rule.name, rows, declared, rule.f, given), recalled
+    else:
+        result = aggregate.aggregate(rule.name, rows, declared, rule.f, given)
+        chosen, left = result.weights, result.memory
+    weights = {u.leaf.node: weight for u, weight in zip(usable, chosen, strict=True)}
+    if rule.linear:
+        return weights, sums.over([edge_sums(group, weights, policy.parameters) for group in groups]), left
+    return weights, sums.alone(result.sums, result.total) if result.total else sums.NOTHING, left
 
 
 def by_group(edges: Sequence[Reported], forced: Forced) -> list[tuple[Received, ...]]:
@@ -145,13 +154,16 @@ def settle(
     Under pay = scores nothing is paid here: what the updates were worth is measured on the new model, see `scoring`.
     """
     groups = by_group(edges, forced)
+    inputs = roots.inputs_tree(context, [edge.leaf for edge in edges])
     void = sum(not u.refused for group in groups for u in group) < policy.min_updates
+    state = opening.state
     if void:
         weights: dict[int, int] = {}
         summed = sums.NOTHING
     else:
-        weights, summed = combine(policy, edges, forced)
-    applied, model, state = divided(summed), opening.model, opening.state
+        weights, summed, left = combine(policy, edges, forced, inputs.root, memory.recall(state))
+        state = memory.remember(policy, state, left)
+    applied, model = divided(summed), opening.model
     if applied is not None:
         model, vectors = memory.move(policy, opening.model, applied, state.vectors)
         state = msgspec.structs.replace(state, vectors=vectors)
@@ -185,7 +197,7 @@ def settle(
         roster=opening.roster_root,
         policy=opening.policy_hash,
         model_in=opening.model_in,
-        inputs_root=roots.inputs_tree(context, [edge.leaf for edge in edges]).root,
+        inputs_root=inputs.root,
         inputs_count=len(edges),
         forced=forced.chain,
         weights_root=roots.weights_root(roots.edge_weights(weights_entries(group, weights)) for group in groups),

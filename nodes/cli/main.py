@@ -64,6 +64,16 @@ PayOption = Annotated[
 EpochOption = Annotated[
     int, typer.Option(help="Rounds from one settlement to the next (pay scores); longer is more even.")
 ]
+AggregatorOption = Annotated[
+    str, typer.Option(help="The rule by which updates become one, such as mean or nnm+median; `task rules` lists them.")
+]
+ServerOption = Annotated[
+    str,
+    typer.Option(
+        "--server",
+        help="Step by an aggregate: plain, step:ALPHA (of 256), or momentum, adagrad, adam, yogi[:RATE].",
+    ),
+]
 KeyFileOption = Annotated[
     Optional[Path], typer.Option("--key-file", help="Key file of an auditor, or of whoever acts.")
 ]
@@ -389,8 +399,9 @@ def task_new(
     client_key: Annotated[str, typer.Option(help="Name of the column or array that says whose row it is.")] = "client",
     model: Annotated[str, typer.Option(help="auto, mlp:A-B-C, cnn1d or cnn2d.")] = "auto",
     rounds: Annotated[int, typer.Option(help="Rounds to run.")] = 20,
-    aggregator: Annotated[str, typer.Option(help="mean, median, trimmed-mean or multi-krum.")] = "multi-krum",
+    aggregator: AggregatorOption = "multi-krum",
     tolerate: Annotated[int, typer.Option(help="Lying devices that the rule must survive.")] = 1,
+    server: ServerOption = "plain",
     arrangement: Annotated[str, typer.Option(help="flat or two-level.")] = "flat",
     codec: Annotated[str, typer.Option(help="none, topk, int8 or topk+int8.")] = "none",
     density: Annotated[float, typer.Option(help="Fraction of coordinates that topk keeps.")] = 0.01,
@@ -422,13 +433,26 @@ def task_new(
 
     choices = {
         "workload": workload, "client_key": client_key, "model": model, "rounds": rounds, "aggregator": aggregator,
-        "tolerate": tolerate, "arrangement": arrangement, "codec": codec, "density": density, "grid_bits": grid_bits,
+        "server": server, "tolerate": tolerate, "arrangement": arrangement,
+        "codec": codec, "density": density, "grid_bits": grid_bits,
         "grid_exponent": grid_exponent, "min_updates": min_updates, "round_seconds": round_seconds, "epochs": epochs,
         "batch": batch, "learning_rate": learning_rate, "momentum": momentum, "readers": readers,
         "auditors": tuple(auditor or ()), "reward_per_round": reward, "samples_cap": samples_cap, "seed": seed,
         "pay": pay, "epoch": epoch, "slices": slices,
     }  # fmt: skip
     verbs.new(home, cloud, choices, window, as_json)
+
+
+@task.command("rules")
+@reported
+def task_rules(
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table in Markdown.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the rules by which updates become one: what each needs, and what it goes together with."""
+    from nodes.cli import task as verbs
+
+    verbs.rules(as_json, markdown)
 
 
 @task.command("list")
@@ -677,7 +701,8 @@ def demo(
     edges: Annotated[int, typer.Option(help="Edges to start; devices are dealt to them in blocks.")] = 2,
     rounds: Annotated[int, typer.Option(help="Rounds to run.")] = 20,
     byzantine: Annotated[str, typer.Option(help="N[:ATTACK]: the first N devices lie.")] = "1",
-    aggregator: Annotated[str, typer.Option(help="mean, median, trimmed-mean or multi-krum.")] = "multi-krum",
+    aggregator: AggregatorOption = "multi-krum",
+    server: ServerOption = "plain",
     arrangement: Annotated[str, typer.Option(help="flat or two-level.")] = "flat",
     codec: Annotated[str, typer.Option(help="none, topk, int8 or topk+int8.")] = "none",
     split: Annotated[str, typer.Option(help="iid, dirichlet:A or client.")] = "dirichlet:0.5",
@@ -696,7 +721,8 @@ def demo(
 
     verbs.run(
         out, as_json, workload=workload, client_key=client_key, devices=devices, edges=edges, rounds=rounds,
-        byzantine=byzantine, aggregator=aggregator, arrangement=arrangement, codec=codec, split=split, model=model, seed=seed,
+        byzantine=byzantine, aggregator=aggregator, server=server,
+        arrangement=arrangement, codec=codec, split=split, model=model, seed=seed,
         pay=pay, epoch=epoch, ledger=on,
     )  # fmt: skip
 

@@ -146,7 +146,7 @@ def test_liars_at_the_limit_cannot_move_median_or_trimmed_mean_outside_the_hones
             result = aggregate(rule, rows, [4096] * 3 + [1] * 5, f)
             assert (result.sums <= honest.max(axis=0).astype(np.int64) * result.total).all()
             assert (result.sums >= honest.min(axis=0).astype(np.int64) * result.total).all()
-        assert (np.abs(divide(*aggregate("mean", rows, [1] * 8, 0)[1:])) > 1000).any()
+        assert (np.abs(divide(*aggregate("mean", rows, [1] * 8, 0)[1:3])) > 1000).any()
 
 
 def test_multi_krum_leaves_out_exactly_the_liars_among_close_honest_updates() -> None:
