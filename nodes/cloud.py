@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Literal
 
 import msgspec
@@ -63,9 +64,9 @@ from middleware.wire.message import (
     expect,
 )
 from middleware.wire.state import State
-from nodes.agent import STEP_SECONDS, Agent
+from nodes.agent import SMALL_BYTES, STEP_SECONDS, Agent
 from nodes.answers import Answers
-from nodes.evaluation import evaluation_root, measure
+from nodes.evaluation import error, evaluation_root, measure
 from nodes.gather import Gathering
 from nodes.http import Handler, Upload
 from nodes.store import Contribution
@@ -181,10 +182,11 @@ class Cloud:
             blob = agent.blobs.get(header.model_out) or b""
             self.model = tensors.decode_model(blob, task.policy.parameters)
         workload = await loop.run_in_executor(agent.pool, self.workloads.load, task.policy)
-        if task.policy.pay == "scores":
+        if task.policy.evaluation:
             root = await loop.run_in_executor(agent.pool, evaluation_root, workload, task.policy.evaluation_slices)
             if root.hex() != task.policy.evaluation:
                 raise ConfigurationError("its evaluation slices are not the ones that its policy names")
+        if task.policy.pay == "scores":
             settled = [canonical.decode(row[1], Header) for row in agent.store.settled(task.id)]
             self.moves = await loop.run_in_executor(agent.pool, self._known_moves, task, settled)
         while head < task.policy.rounds and self._still_open(task):
@@ -615,9 +617,13 @@ class Cloud:
         async with self.gathering.admission:
             reports = list(self.reports.values())
         forced = await self._forced(task, opening)
-        size = task.policy.parameters * 4
+        size = task.policy.parameters * 2 * max(2, len(self.received))
+        measure = None
+        if task.policy.rule.measures:
+            size = max(size, SMALL_BYTES)  # a network is run for every question: never in place
+            measure = partial(error, self.workloads.load(task.policy), task.policy, agent.config.device)
         began = time.perf_counter()
-        result = await agent.work(size, settling.settle, agent.context, task.policy, opening, reports, forced)
+        result = await agent.work(size, settling.settle, agent.context, task.policy, opening, reports, forced, measure)
         aggregation = time.perf_counter() - began
         if task.policy.pay == "scores":
             result = await self._score(task.policy, opening, result, reports, forced)

@@ -118,8 +118,8 @@ def policy_of(choices: Choices) -> Policy:
         seed=choices.seed,
         pay=choices.pay,
         epoch_rounds=min(choices.epoch, choices.rounds) if scored else 0,
-        evaluation=_evaluation(choices, model) if scored else "",
-        evaluation_slices=choices.slices if scored else 0,
+        evaluation=_evaluation(choices, model) if scored or rule.measures else "",
+        evaluation_slices=choices.slices if scored or rule.measures else 0,
         server=server,
     )
 

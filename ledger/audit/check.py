@@ -211,7 +211,7 @@ def _left_out(record: Evidence, examined: Examined, scope: str, evaluation: Eval
         words.append("the code of the contracts: the record does not tell it")
     if scope == "public" and any(task.policy.readers == "auditors" for task in examined.tasks.values()):
         words.append("contents of updates that only auditors may open, and the aggregates and models made of them")
-    scored = [task.policy for task in examined.tasks.values() if task.policy.pay == "scores"]
-    if any(evaluation is None or evaluation.root(policy) is None for policy in scored):
+    measured = [task.policy for task in examined.tasks.values() if task.policy.evaluation]
+    if any(evaluation is None or evaluation.root(policy) is None for policy in measured):
         words.append("what rounds were measured with, against the evaluation data: give the table with --data FILE")
     return words

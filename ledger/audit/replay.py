@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from ledger.audit.inputs import Inputs, judge_inputs
+from ledger.audit.measured import judge_measurements, recorded
 from ledger.audit.report import Bench
 from ledger.audit.scene import Before, Scene, fetch, short
 from ledger.audit.scores import judge_scores, moves_after
@@ -262,7 +263,7 @@ def _opening(scene: Scene, manifest: Manifest, before: Before, model: Floats | N
     return Opening(
         task=header.task, round=header.round, prev=header.prev, policy_hash=header.policy, model_in=header.model_in,
         model=model, roster_root=header.roster, roster_block=manifest.roster_block, rewards=before.rewards or {},
-        state=before.state or memory.EMPTY,
+        state=before.state,
     )  # fmt: skip
 
 
@@ -274,13 +275,21 @@ def _settled(
         lacking = "the model and the state it starts from" if opening is None else "every update's content"
         bench.unverifiable("aggregate", "aggregate", f"it cannot be repeated without {lacking}")
         return None
-    forced = Forced(scene.header.forced, inputs.forced)
+    forced, measure = Forced(scene.header.forced, inputs.forced), None
+    if scene.task.policy.rule.measures and not manifest.void:
+        measure = recorded(scene, bench, manifest)
+        if measure is None:
+            bench.unverifiable("aggregate", "aggregate", "it cannot be repeated without what the rule measured")
+            return None
     try:
         with np.errstate(all="ignore"):  # a hostile history may add up to infinity; what counts is the same bits
-            return settle(scene.context, scene.task.policy, opening, inputs.edges, forced)
+            settlement = settle(scene.context, scene.task.policy, opening, inputs.edges, forced, measure)
     except (DrystoneError, ValueError, ArithmeticError) as error:
         bench.invalid("aggregate", "aggregate", f"it cannot be repeated: {error}", scene.by_cloud)
         return None
+    if measure is not None:
+        judge_measurements(scene, bench, manifest, measure)
+    return settlement
 
 
 def _compare(scene: Scene, bench: Bench, manifest: Manifest, settlement: Settlement) -> None:

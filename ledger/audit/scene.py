@@ -40,7 +40,7 @@ class Blobs(Protocol):
 
 
 class Evaluation(Protocol):
-    """The evaluation data of tasks that pay scores, where the auditor has it (`nodes.evaluation`)."""
+    """The evaluation data of tasks that pay scores or whose rule measures, where the auditor has it (`nodes.evaluation`)."""
 
     def root(self, policy: Policy) -> bytes | None:
         """The root over the slices of the auditor's own data; None where there is none."""
@@ -48,6 +48,10 @@ class Evaluation(Protocol):
 
     def measure(self, policy: Policy, model: Floats, move: Doubles, slice: int) -> Doubles | None:
         """v (d,) for a round that moved `model` by `move`; None for a model that is past measuring."""
+        ...
+
+    def error(self, policy: Policy, model: Floats, slice: int) -> tuple[float, float] | None:
+        """(the fraction of a slice that `model` gets wrong, its mean loss there); None without the data."""
         ...
 
 

@@ -124,6 +124,11 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.kind.remembers
 
     @property
+    def measures(self) -> bool:
+        """Whether the rule needs data of the server's own to measure with."""
+        return bool(self.parts.screen)
+
+    @property
     def least_updates(self) -> int:
         """The fewest updates for which the rule's bound holds."""
         least = self.kind.slope * self.f + self.kind.least

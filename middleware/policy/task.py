@@ -41,8 +41,8 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: int = 0
     pay: str = "participation"
     epoch_rounds: int = 0  # pay = scores: rounds from one settlement to the next; the last round settles too
-    evaluation: str = ""  # pay = scores: root over the hashes of the evaluation slices, in hex
-    evaluation_slices: int = 0  # pay = scores: how many there are; each round is measured on one
+    evaluation: str = ""  # pay = scores, and rules that measure: root over the hashes of the evaluation slices, in hex
+    evaluation_slices: int = 0  # how many there are; each round is measured on one
     server: Server | None = None  # None: the model moves by the aggregate itself
 
     def __post_init__(self) -> None:
@@ -71,8 +71,15 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.pay == "scores":
             self._require_scores()
         else:
-            unset = (self.epoch_rounds, self.evaluation, self.evaluation_slices) == (0, "", 0)
-            require(unset, "epochs and evaluation slices belong to pay = scores")
+            require(self.epoch_rounds == 0, "epochs belong to pay = scores")
+            if self.rule.measures:
+                require(
+                    self.evaluation != "", f"{self.rule.name} measures on the server's own data: name evaluation slices"
+                )
+                self._require_slices()
+            else:
+                unset = (self.evaluation, self.evaluation_slices) == ("", 0)
+                require(unset, "evaluation slices belong to pay = scores, and to rules that measure")
 
     def _require_together(self, column: str) -> None:
         why = refusal(self.rule, column)
@@ -92,6 +99,9 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         require(
             0 < self.epoch_rounds <= self.rounds, f"epoch_rounds {self.epoch_rounds}: 1 to {self.rounds}, the rounds"
         )
+        self._require_slices()
+
+    def _require_slices(self) -> None:
         digits = len(self.evaluation) == 64 and set(self.evaluation) <= set("0123456789abcdef")
         require(digits, "the evaluation root has 64 hex digits")
         require(

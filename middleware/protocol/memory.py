@@ -8,6 +8,7 @@ A void round leaves the state as it found it.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import msgspec
 
@@ -25,7 +26,7 @@ EMPTY = State()
 
 def carries(policy: Policy) -> bool:
     """Whether rounds of this task leave a state at all."""
-    return policy.rule.remembers or vectors(policy) > 0
+    return policy.rule.remembers or policy.rule.measures or vectors(policy) > 0
 
 
 def vectors(policy: Policy) -> int:
@@ -38,6 +39,8 @@ def read(policy: Policy, blob: bytes) -> State:
     state = decode_state(blob, policy.parameters)
     if not policy.rule.remembers and (state.standing or state.centre is not None):
         raise PeerFault("malformed", f"it holds a rule's memory, and {policy.rule.name} has none")
+    if state.measured and not policy.rule.measures:
+        raise PeerFault("malformed", f"it holds measurements, and {policy.rule.name} makes none")
     if state.vectors:
         kind = "step" if policy.server is None else policy.server.kind
         if not server.sound(kind, state.vectors, policy.parameters):
@@ -50,8 +53,9 @@ def recall(state: State) -> Memory:
     return Memory(state.centre, state.standing)
 
 
-def remember(policy: Policy, state: State, left: Memory) -> State:
-    """The state with what the rule leaves; as it was for a rule that forgets."""
+def remember(policy: Policy, state: State, left: Memory, measured: Sequence[tuple[float, float]] = ()) -> State:
+    """The state with what the rule leaves, and with what it measured in this round."""
+    state = msgspec.structs.replace(state, measured=tuple(measured))
     if not policy.rule.remembers:
         return state
     centre = None if left.centre is None else narrow(left.centre)

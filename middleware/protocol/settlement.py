@@ -19,6 +19,7 @@ from middleware.maths import aggregate, reward
 from middleware.maths.aggregate import Given, Memory
 from middleware.policy import Policy
 from middleware.protocol import memory, sums
+from middleware.protocol.measuring import Measure, Questions, slice_of
 from middleware.protocol.sums import Summed, SumTree
 from middleware.protocol.update import Floats, Integers
 from middleware.trust import merkle, roots
@@ -113,10 +114,16 @@ def weights_entries(updates: Sequence[Received], weights: Mapping[int, int]) -> 
 
 
 def combine(
-    policy: Policy, edges: Sequence[Reported], forced: Forced, seed: bytes = b"", recalled: Memory = NO_MEMORY
+    policy: Policy,
+    edges: Sequence[Reported],
+    forced: Forced,
+    seed: bytes = b"",
+    recalled: Memory = NO_MEMORY,
+    questions: Questions | None = None,
 ) -> tuple[dict[int, int], Summed, Memory]:
     """(weight by node, the sum tree's top, what the rule remembers) of the round's rule over everything usable, in the
-    committed order. `seed` fixes what a rule draws: the root of the round's inputs."""
+    committed order. `seed` fixes what a rule draws: the root of the round's inputs. ValueError where the rule measures and
+    there is nothing to ask."""
     groups, rule = by_group(edges, forced), policy.rule
     usable = [u for group in groups for u in group if not u.refused]
     if rule.adds:
@@ -126,7 +133,7 @@ def combine(
         return weights, sums.over(members), recalled
     rows = [u.integers for u in usable if u.integers is not None]
     declared = [u.leaf.weight for u in usable]
-    given = Given(tuple(u.leaf.node for u in usable), seed, recalled)
+    given = Given(tuple(u.leaf.node for u in usable), seed, recalled, questions)
     if rule.linear and not rule.remembers:
         chosen, left = aggregate.linear_weights(rule.name, rows, declared, rule.f, given), recalled
     else:
@@ -147,22 +154,33 @@ NONE_FORCED = Forced()
 
 
 def settle(
-    context: Context, policy: Policy, opening: Opening, edges: Sequence[Reported], forced: Forced = NONE_FORCED
+    context: Context,
+    policy: Policy,
+    opening: Opening,
+    edges: Sequence[Reported],
+    forced: Forced = NONE_FORCED,
+    measure: Measure | None = None,
 ) -> Settlement:
     """Apply the rule; `edges` in the order of the cloud's receipts. The manifest's metrics are left empty, see `finish`.
+
+    `measure` answers a rule that measures, see `measuring`; other rules need none.
 
     Under pay = scores nothing is paid here: what the updates were worth is measured on the new model, see `scoring`.
     """
     groups = by_group(edges, forced)
     inputs = roots.inputs_tree(context, [edge.leaf for edge in edges])
     void = sum(not u.refused for group in groups for u in group) < policy.min_updates
-    state = opening.state
+    state = msgspec.structs.replace(opening.state, measured=())
     if void:
         weights: dict[int, int] = {}
         summed = sums.NOTHING
     else:
-        weights, summed, left = combine(policy, edges, forced, inputs.root, memory.recall(state))
-        state = memory.remember(policy, state, left)
+        asked = None
+        if policy.rule.measures and measure is not None:
+            chosen = slice_of(inputs.root, opening.task, opening.round, policy.evaluation_slices)
+            asked = Questions(policy, opening.model, chosen, measure)
+        weights, summed, left = combine(policy, edges, forced, inputs.root, memory.recall(state), asked)
+        state = memory.remember(policy, state, left, asked.answers if asked is not None else ())
     applied, model = divided(summed), opening.model
     if applied is not None:
         model, vectors = memory.move(policy, opening.model, applied, state.vectors)

@@ -3,8 +3,10 @@
     standing   how the rule thinks of nodes, two integers a node; empty for a rule that forgets
     centre     the rule's vector on the grid; empty for a rule without one
     vectors    the server step's float32 vectors; none before its first step
+    measured   what the rule measured in this round, in the order in which it asked; empty for a rule that does not
 
-Which of them a task has follows from its policy (`protocol.memory`); the bytes are a MessagePack array of the three.
+Which of them a task has follows from its policy (`protocol.memory`); the bytes are a MessagePack array of the four. The last
+is no memory: it is here so that the round can be repeated, and the next one does not look at it.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ class State(msgspec.Struct, frozen=True, eq=False):
     standing: Mapping[int, tuple[int, int]] = {}  # by node
     centre: Centre | None = None
     vectors: tuple[Floats, ...] = ()
+    measured: tuple[tuple[float, float], ...] = ()  # (error as a fraction, loss)
 
 
 class _Standing(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -42,10 +45,16 @@ class _Standing(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
     second: int
 
 
+class _Measured(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    error: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    loss: Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
+
+
 class _Packed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     standing: tuple[_Standing, ...]
     centre: bytes
     vectors: Annotated[tuple[bytes, ...], msgspec.Meta(max_length=MOST_VECTORS)]
+    measured: tuple[_Measured, ...]
 
 
 def encode_state(state: State) -> bytes:
@@ -53,7 +62,8 @@ def encode_state(state: State) -> bytes:
     standing = tuple(_Standing(node, *state.standing[node]) for node in sorted(state.standing))
     centre = b"" if state.centre is None else np.ascontiguousarray(state.centre, dtype="<i4").tobytes()
     vectors = tuple(np.ascontiguousarray(one, dtype="<f4").tobytes() for one in state.vectors)
-    return canonical.encode(_Packed(standing, centre, vectors))
+    measured = tuple(_Measured(*one) for one in state.measured)
+    return canonical.encode(_Packed(standing, centre, vectors, measured))
 
 
 def decode_state(data: bytes, parameters: int, limits: Limits = LIMITS) -> State:
@@ -70,6 +80,7 @@ def decode_state(data: bytes, parameters: int, limits: Limits = LIMITS) -> State
         standing={one.node: (one.first, one.second) for one in packed.standing},
         centre=np.frombuffer(packed.centre, "<i4").view(np.int32) if packed.centre else None,
         vectors=tuple(np.frombuffer(one, "<f4").view(np.float32) for one in packed.vectors),
+        measured=tuple((one.error, one.loss) for one in packed.measured),
     )
 
 

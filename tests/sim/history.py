@@ -256,7 +256,7 @@ class History:
             rewards=self.rewards, state=self.state,
         )  # fmt: skip
         received, forced = self.received(number), self.forced(number)
-        settlement = self.settled(number, settling.settle(DOMAIN.context, self.policy, opening, received, forced))
+        settlement = self.settled(number, self.settle(opening, received, forced))
         settlement = self.scored(number, settlement, opening, received, forced)
         header, blob = settling.finish(settlement, encode_metrics({"accuracy": 0.5, "loss": 0.5}))
         manifest = self.manifest(number, decode_manifest(blob))
@@ -270,6 +270,9 @@ class History:
         self.model, self.rewards, self.state = settlement.model, dict(manifest.rewards), settlement.state
         self.headers.append(header)
         self.manifests.append(manifest)
+
+    def settle(self, opening: Opening, received: list[Reported], forced: settling.Forced) -> Settlement:
+        return settling.settle(DOMAIN.context, self.policy, opening, received, forced)
 
     def received(self, number: int) -> list[Reported]:
         return self.reports(number)

@@ -183,7 +183,10 @@ def message_vectors() -> dict[str, Any]:
         Scoring(digest("importance"), -17, 3, 5_000_000, lines),
     )  # fmt: skip
     carried = State(
-        {11: (-3, 1 << 40), 12: (7, 0)}, np.array([-5, 6, 1 << 20], np.int32), (np.array([0.5, -0.25, 0], np.float32),)
+        {11: (-3, 1 << 40), 12: (7, 0)},
+        np.array([-5, 6, 1 << 20], np.int32),
+        (np.array([0.5, -0.25, 0], np.float32),),
+        ((0.25, 1.5),),
     )
     stated = msgspec.structs.replace(manifest, state=digest("state"))
     return {

@@ -22,8 +22,9 @@ SCORES = {"pay": "scores", "epoch_rounds": 5, "evaluation": "ab" * 32, "evaluati
 
 
 def policy(rule: Rule, **changes: object) -> Policy:
+    slices = {"evaluation": "ab" * 32, "evaluation_slices": 4} if rule.measures else {}
     fields = {"workload": "digits", "model": "mlp:4-2", "parameters": 10, "min_updates": rule.least_updates}
-    return Policy(**{**fields, "rule": rule, **changes})  # type: ignore[arg-type]
+    return Policy(**{**fields, "rule": rule, **slices, **changes})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -77,6 +78,14 @@ def test_too_few_updates_for_the_bound_are_refused() -> None:
         if rule.least_updates > 1:
             with pytest.raises(ConfigurationError, match="raise it, or lower f"):
                 policy(rule, min_updates=rule.least_updates - 1)
+
+
+def test_a_rule_that_measures_is_refused_without_data_of_the_servers() -> None:
+    for screen in SCREENS:
+        with pytest.raises(ConfigurationError, match="measures on the server's own data"):
+            policy(Rule(f"{screen}:mean", 1), evaluation="", evaluation_slices=0)
+    with pytest.raises(ConfigurationError, match="belong to pay = scores, and to rules that measure"):
+        policy(Rule("krum", 1), evaluation="ab" * 32, evaluation_slices=4)
 
 
 def test_scores_go_with_no_server_step() -> None:

@@ -12,12 +12,14 @@ from middleware.wire.state import State, decode_state, encode_state, narrow
 FIXED = settings(derandomize=True, deadline=None, max_examples=200, database=None)
 WIDE = st.integers(-(2**63), 2**63 - 1)
 STANDING = st.dictionaries(st.integers(1, 2**32 - 1), st.tuples(WIDE, WIDE), max_size=5)
-STATE = State({3: (-1, 5), 70_000: (2, 0)}, np.array([1, -2], np.int32), (np.array([0.5, -4], np.float32),) * 2)
+STATE = State(
+    {3: (-1, 5), 70_000: (2, 0)}, np.array([1, -2], np.int32), (np.array([0.5, -4], np.float32),) * 2, ((0.25, 1.5),)
+)
 
 
 def same(left: State, right: State) -> bool:
     arrays = [(left.centre, right.centre), *zip(left.vectors, right.vectors, strict=True)]
-    return dict(left.standing) == dict(right.standing) and all(
+    return (dict(left.standing), left.measured) == (dict(right.standing), right.measured) and all(
         one is other or (one is not None and other is not None and one.tobytes() == other.tobytes())
         for one, other in arrays
     )
@@ -33,6 +35,7 @@ def test_decoding_undoes_encoding(
         standing,
         numbers.integers(-(2**31) + 1, 2**31, length).astype(np.int32) if centre else None,
         tuple(numbers.normal(size=length).astype(np.float32) for _ in range(vectors)),
+        tuple((float(numbers.random()), float(numbers.normal())) for _ in range(vectors)),
     )
     blob = encode_state(state)
     assert same(decode_state(blob, length), state)
@@ -59,8 +62,11 @@ def test_any_bytes_decode_or_are_malformed(noise: bytes, start: int, end: int) -
 @pytest.mark.parametrize(
     "blob",
     [
-        b"\x93\x92\x93\x03\x00\x00\x93\x03\x00\x00\xc4\x00\x90",  # a node twice
-        b"\x93\x91\x93\x00\x00\x00\xc4\x00\x90",  # node 0
+        b"\x94\x92\x93\x03\x00\x00\x93\x03\x00\x00\xc4\x00\x90\x90",  # a node twice
+        b"\x94\x91\x93\x00\x00\x00\xc4\x00\x90\x90",  # node 0
+        b"\x94\x90\xc4\x00\x90\x91\x92\x01\x00",  # integers in the place of floats
+        encode_state(State(measured=((1.5, 0.0),))),
+        encode_state(State(measured=((0.5, float("nan")),))),
         encode_state(State(vectors=(np.zeros(3, np.float32),))),  # another model's length
         encode_state(State(centre=np.zeros(1, np.int32))),
     ],
