@@ -33,7 +33,7 @@ class Kind(NamedTuple):
     )
     sums: bool = False  # an edge can add its own updates up, without seeing the others'
     remembers: bool = False  # carries something from round to round
-    senders: bool = False  # what it carries is about nodes
+    senders: bool = False  # what it carries is about nodes, not a vector
     mixes: bool = True  # a mixer may stand before it
     says: str = ""
 
@@ -122,6 +122,11 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def remembers(self) -> bool:
         """Whether the rule carries something from round to round."""
         return self.kind.remembers
+
+    @property
+    def carries_vector(self) -> bool:
+        """Whether what it carries is a vector as long as the model."""
+        return self.kind.remembers and not self.kind.senders
 
     @property
     def measures(self) -> bool:

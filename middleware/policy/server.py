@@ -26,6 +26,11 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     beta2: float = 0.99
     tau: float = 1e-3
 
+    @property
+    def vectors(self) -> int:
+        """How many float32 vectors as long as the model the step carries."""
+        return {"step": 0, "momentum": 1}.get(self.kind, 2)
+
     def __post_init__(self) -> None:
         require(self.kind in SERVER_STEPS, f"server step {self.kind!r}: choose one of {', '.join(SERVER_STEPS)}")
         require(0 < self.alpha <= ALPHA_ONE, f"alpha {self.alpha}: 1 to {ALPHA_ONE}, the numerator of {ALPHA_ONE}")

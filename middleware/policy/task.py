@@ -18,6 +18,7 @@ from middleware.types import LIMITS
 ARRANGEMENTS: Final = ("flat", "two-level")
 PAYS: Final = ("participation", "scores")
 MOST_SLICES: Final = 4096
+STATE_OVERHEAD: Final = 4 * 1024 * 1024  # bytes of a state beside its vectors: the standing of nodes, and lengths
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,6 +59,13 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             self.min_updates >= self.rule.least_updates,
             f"{self.rule.name} with f={self.rule.f} needs at least {self.rule.least_updates} updates, "
             f"but min_updates is {self.min_updates}: raise it, or lower f",
+        )
+        carried = (self.server.vectors if self.server is not None else 0) + self.rule.carries_vector
+        most = (LIMITS.blob_bytes - STATE_OVERHEAD) // 4
+        require(
+            self.parameters * carried <= most,
+            f"{self.parameters} parameters: what this task carries from round to round does not fit a blob, at most "
+            f"{most // max(1, carried)} do",
         )
         require(self.round_seconds > 0, "round_seconds must be positive")
         require(0 < self.samples_cap <= LIMITS.samples, f"samples_cap {self.samples_cap}: 1 to {LIMITS.samples}")

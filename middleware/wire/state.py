@@ -91,8 +91,3 @@ def narrow(centre: npt.NDArray[Any]) -> Centre:
             "the rule's centre left the 32 bits that it is kept in: the task's updates are off any grid"
         )
     return centre.astype(np.int32)
-
-
-def blob_bytes(parameters: int, centre: bool, vectors: int) -> int:
-    """Bytes that the arrays of such a state take."""
-    return 4 * parameters * (vectors + centre)

@@ -31,7 +31,7 @@ from middleware.errors import ConfigurationError, PeerFault
 from middleware.maths.contribution import NOVEL_BITS, POINT_BITS
 from middleware.protocol.inclusion import Step
 from middleware.trust.keys import KeyFile, NetworkKey, checksum_address
-from middleware.types import Node, Verdict
+from middleware.types import ZERO32, Node, Verdict
 from nodes.cli.output import print_json, print_table, rounds_bar
 from nodes.evaluation import Evaluation
 from nodes.operator import told
@@ -78,6 +78,7 @@ def task(home: Path, log: Path | None, blobs: list[str], number: int, as_json: b
         ("cloud", _who(evidence, found.cloud)),
         ("workload", f"{policy.workload}, model {policy.model}, {policy.parameters:,} numbers"),
         ("rule", f"{policy.rule.name} (f={policy.rule.f}), {policy.arrangement}, codec {policy.codec.name}"),
+        ("server step", "by the aggregate itself" if policy.server is None else policy.server.kind),
         ("grid", f"{policy.grid.bits} bits, one unit is 2^{policy.grid.exponent}"),
         ("rounds", f"{found.head} of {policy.rounds} anchored, {'open' if found.open else 'ended'}"),
         ("reward", f"{policy.reward_per_round:,} a round; pool {evidence.index.funded.get(number, 0):,}"),
@@ -101,12 +102,14 @@ def round(home: Path, log: Path | None, blobs: list[str], task_number: int, numb
     if as_json:
         told = {
             name: getattr(manifest, name) for name in ("roster_block", "exponent", "void", "weight_total", "rewards")
-        }
+        } | {"state": manifest.state.hex() if manifest.state != ZERO32 else ""}
         metrics = {"metrics": manifest.metrics.decode()}
         print_json({"header": item.header, "position": item.position, "manifest": told | metrics, "participants": rows})
         return
     fields = [(name, _shown(getattr(item.header, name))) for name in item.header.__struct_fields__]
     _print_pairs(f"header of round {number}, anchored in block {item.position.block}", fields)
+    if manifest.state != ZERO32:
+        _print_pairs("carried to the next round", [("state", manifest.state.hex())])
     void = " (void: the model stays)" if manifest.void else ""
     table = [
         (

@@ -87,6 +87,8 @@ def show(home: Path, number: int, cloud: str, as_json: bool) -> None:
     print(f"task {number}: {_state(task)}, {task.head} of {policy.rounds} rounds anchored, {len(rounds)} settled")
     print(f"  workload {policy.workload}, model {policy.model}, {policy.parameters:,} parameters, {policy.arrangement}")
     print(f"  rule {policy.rule.name} (f={policy.rule.f}), codec {policy.codec.name}, {policy.grid.bits}-bit grid")
+    if policy.server is not None:
+        print(f"  server step {policy.server.kind}")
     print(f"  now: {describe_wait(status)}")
     print_table("", ("round", "accuracy", "updates", "missing", "void"), [
         (r["round"], f"{r['accuracy']:.4f}", r["updates"], len(r["missing"]), "void" if r["void"] else "") for r in rounds

@@ -11,6 +11,7 @@ from middleware.maths import server as formulas
 from middleware.policy import Policy, Rule, Server, combinations
 from middleware.policy.rule import KINDS, MIXERS, SCREENS
 from middleware.policy.server import ALPHA_ONE, SERVER_STEPS
+from middleware.types import LIMITS
 from middleware.wire.policy import decode_policy, encode_policy
 
 NAMES = [
@@ -124,6 +125,16 @@ def test_the_table_has_a_row_for_every_rule_and_every_step_before_one() -> None:
 
 def test_the_server_steps_are_the_formulas() -> None:
     assert set(SERVER_STEPS) == set(formulas.VECTORS) and ALPHA_ONE == formulas.ALPHA_ONE
+    for kind, count in formulas.VECTORS.items():
+        assert Server(kind, alpha=128 if kind == "step" else 256).vectors == count
+
+
+def test_what_is_carried_fits_a_blob() -> None:
+    large = {"parameters": LIMITS.parameters}
+    assert policy(Rule("mean", 0), server=Server("momentum"), **large).parameters == LIMITS.parameters
+    for rule, server in ((Rule("mean", 0), Server("adam")), (Rule("centred-clipping", 1), Server("momentum"))):
+        with pytest.raises(ConfigurationError, match="does not fit a blob, at most"):
+            policy(rule, server=server, **large)
 
 
 @pytest.mark.parametrize(
