@@ -22,6 +22,7 @@ from middleware.ports import Ledger, Outcome
 from middleware.protocol import memory, scoring
 from middleware.protocol import settlement as settling
 from middleware.protocol import update as updates
+from middleware.protocol.measuring import Measure as Error
 from middleware.protocol.settlement import Opening, Received, Reported, Settlement
 from middleware.protocol.update import Floats
 from middleware.trust import eip712, roots
@@ -62,12 +63,12 @@ class Simulation:
     def __init__(
         self, ledger: Ledger, context: Context, registry: bytes, operator: AccountKey, policy: Policy, learned: Learned,
         devices: int = 8, edges: int = 2, seed: int = 0, measure: Measure | None = None,
-        samples: Callable[[int], int] = lambda device: 100,
+        samples: Callable[[int], int] = lambda device: 100, error: Error | None = None,
     ) -> None:  # fmt: skip
         self.ledger, self.context, self.operator, self.policy, self.learned = ledger, context, operator, policy, learned
         self.domain = eip712.Domain(context.chain_id, context.ledger)
         self.registry = eip712.Domain(context.chain_id, registry)
-        self.measure, self.samples = measure, samples
+        self.measure, self.samples, self.error = measure, samples, error
         self.devices, self.edges = devices, edges
         self.generator = np.random.default_rng(seed)
         self.keys: dict[int, KeyFile] = {}  # by node id: 1 is the cloud, then the edges, then the devices
@@ -150,7 +151,7 @@ class Simulation:
             state=self.state,
         )  # fmt: skip
         reports = [self._edge(edge) for edge in self.edge_ids()]
-        settlement = settling.settle(self.context, self.policy, opening, reports)
+        settlement = settling.settle(self.context, self.policy, opening, reports, measure=self.error)
         if self.policy.pay == "scores":
             settlement = self._score(opening, settlement, reports)
         header, manifest = settling.finish(settlement, encode_metrics({}))
