@@ -185,3 +185,17 @@ def test_what_a_round_leaves_can_be_read_again() -> None:
 
 def test_a_rule_without_memory_says_so() -> None:
     assert not Rule("multi-krum", 1).remembers
+
+
+def test_behind_closed_updates_the_state_is_the_auditors_to_check() -> None:
+    """The public cannot repeat a round whose updates only auditors open; it still sees that a state was promised."""
+    history = History(stated())
+    history.policy = msgspec.structs.replace(
+        history.policy, readers="auditors", auditors=(history.auditor.public.hex(),)
+    )
+    history.run()
+    report = verify(history.record, history.store)
+    assert report.verdict is Verdict.UNVERIFIABLE
+    assert {one.subject for one in report.findings if one.check == "state"} == {"state"}
+    whole = verify(history.record, history.store, scope="auditor", reader=history.auditor)
+    assert whole.verdict is Verdict.VALID, whole.first and whole.first.line()
