@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from middleware.maths import aggregate as rules
-from middleware.maths.aggregate import RULES, aggregate, divide
+from middleware.maths.aggregate import LINEAR, RULES, Given, aggregate, blocks, divide
 
 LIMIT = 32767
 
@@ -30,18 +30,19 @@ def in_python(rule: str, rows: list[list[int]], weights: list[int], f: int) -> t
     if rule == "median":
         middle = [(count - 1) // 2, count // 2] if count % 2 == 0 else [count // 2]
         return [1] * count, [sum(sorted(column)[i] for i in middle) for column in columns], len(middle)
-    scores = []
+    scores: list[int] = []
     for i, one in enumerate(rows):
         others = sorted(sum((a - b) ** 2 for a, b in zip(one, rows[j], strict=True)) for j in range(count) if j != i)
         scores.append(sum(others[: count - f - 2]))
-    chosen = sorted(range(count), key=lambda i: (scores[i], i))[: count - f]
+    best = sorted(range(count), key=lambda i: (scores[i], i))
+    chosen = best[:1] if rule == "krum" else best[: count - f]
     votes = [int(i in chosen) for i in range(count)]
-    return votes, [sum(w * v for w, v in zip(votes, column, strict=True)) for column in columns], count - f
+    return votes, [sum(w * v for w, v in zip(votes, column, strict=True)) for column in columns], len(chosen)
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", ["mean", "median", "trimmed-mean", "krum", "multi-krum"])
 @pytest.mark.parametrize("largest", [3, LIMIT, 2**23 - 1])
-def test_every_rule_equals_plain_python_on_random_sets(rule: str, largest: int) -> None:
+def test_trimmed_mean_median_krum_and_multi_krum_equal_plain_python_on_random_sets(rule: str, largest: int) -> None:
     generator = np.random.default_rng(7)
     for trial in range(70):  # 210 sets for each rule
         f = int(generator.integers(0, 3))
@@ -53,15 +54,59 @@ def test_every_rule_equals_plain_python_on_random_sets(rule: str, largest: int) 
         assert result.sums.dtype == np.int64
 
 
+NAMES = (
+    *RULES,
+    *(f"{mixer}+{rule}" for mixer in rules.MIXERS for rule in RULES if rule not in ("afa", "contra")),
+    *(
+        f"{screen}:{rule}"
+        for screen in rules.SCREENS
+        for rule in RULES
+        if rule not in ("afa", "contra", "centred-clipping")
+    ),
+)
+
+
+def measured(aggregate: np.ndarray) -> tuple[float, float]:
+    """A stand-in for a server's data: how far from 100 the aggregate is."""
+    return float((np.abs(aggregate - 100) > 5000).mean()), float(np.abs(aggregate - 100.0).mean())
+
+
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("largest", [LIMIT, 2**23 - 1])
-def test_blocks_change_nothing(largest: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows, weights = drawn(5, 9, 1000, largest), list(range(1, 10))
-    whole = {rule: aggregate(rule, rows, weights, 2) for rule in RULES}
-    monkeypatch.setattr(rules, "BLOCK", 17)
-    for rule, expected in whole.items():
-        cut = aggregate(rule, rows, weights, 2)
+def test_blocks_and_threads_change_nothing(name: str, largest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, weights = drawn(5, 23, 400, largest), list(range(1, 24))
+    given = Given(tuple(range(20, 43)), b"seed", evaluate=measured)
+    expected = aggregate(name, rows, weights, 1, given)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 17)
+    monkeypatch.setattr(blocks, "LARGE", 1)
+    for cut in (aggregate(name, rows, weights, 1, given), aggregate(name, list(rows), weights, 1, given)):
         assert cut.weights == expected.weights
+        assert cut.total == expected.total
         assert np.array_equal(cut.sums, expected.sums)
+        assert cut.sums.dtype == np.int64
+        assert cut.memory.standing == expected.memory.standing
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_reported_as_weights_of_a_linear_rule_gives_its_sums(name: str) -> None:
+    rows = drawn(15, 23, 60)
+    result = aggregate(name, rows, [1] * 23, 1, Given(tuple(range(1, 24)), b"seed", evaluate=measured))
+    if rules.parts_of(name).core in LINEAR:
+        assert np.array_equal(result.sums, rules.weighted_sums(rows, result.weights))
+        assert result.total == sum(result.weights)
+    if name in LINEAR:
+        assert result.weights == rules.linear_weights(name, rows, [1] * 23, 1, Given(tuple(range(1, 24)), b"seed"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("f", [0, 1, 2])
+def test_the_least_number_of_updates_is_enough_and_one_less_is_refused(name: str, f: int) -> None:
+    least = rules.least_updates(name, f)
+    given = Given(evaluate=measured)
+    assert aggregate(name, drawn(1, least, 7), [1] * least, f, given).sums.shape == (7,)
+    if least > 1:
+        with pytest.raises(ValueError, match=f"at least {least} updates, not {least - 1}"):
+            aggregate(name, drawn(1, least - 1, 7), [1] * (least - 1), f, given)
 
 
 @pytest.mark.parametrize("largest", [LIMIT, 2**23 - 1])
@@ -82,16 +127,19 @@ def test_distances_past_64_bits_are_python_integers() -> None:
     assert distances[1, 2] == 0
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_the_order_of_the_updates_does_not_matter(rule: str) -> None:
-    rows, weights = drawn(8, 11, 400), [int(w) for w in np.random.default_rng(8).integers(1, 4097, 11)]
-    expected = aggregate(rule, rows, weights, 2)
-    for seed in range(10):
-        order = np.random.default_rng(seed).permutation(11)
-        moved = aggregate(rule, rows[order], [weights[i] for i in order], 2)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_order_of_the_updates_does_not_matter(name: str) -> None:
+    rows, weights = drawn(8, 23, 100), [int(w) for w in np.random.default_rng(8).integers(1, 4097, 23)]
+    senders = tuple(range(100, 123))
+    expected = aggregate(name, rows, weights, 2, Given(senders, b"seed", evaluate=measured))
+    for seed in range(6):
+        order = np.random.default_rng(seed).permutation(23)
+        given = Given(tuple(senders[i] for i in order), b"seed", evaluate=measured)
+        moved = aggregate(name, rows[order], [weights[i] for i in order], 2, given)
         assert np.array_equal(moved.sums, expected.sums)
         assert moved.total == expected.total
         assert moved.weights == tuple(expected.weights[i] for i in order)
+        assert moved.memory.standing == expected.memory.standing
 
 
 def test_of_equal_scores_the_lower_index_is_kept() -> None:
@@ -172,7 +220,7 @@ def test_what_a_rule_cannot_hold_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 5 updates, not 4"):
         aggregate("trimmed-mean", rows, [1] * 4, 2)
     with pytest.raises(ValueError, match="no rule named"):
-        aggregate("krum", rows, [1] * 4, 0)
+        aggregate("kraum", rows, [1] * 4, 0)
     with pytest.raises(ValueError, match="0 updates"):
         aggregate("mean", [], [], 0)
     with pytest.raises(ValueError, match="4 updates with 3 weights"):
