@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from ledger.audit.check import examine, verify
-from middleware.maths import aggregate
 from middleware.policy import Policy, Rule
 from middleware.protocol import settlement as settling
 from middleware.protocol.measuring import slice_of
@@ -19,30 +18,7 @@ from middleware.types import Verdict
 from middleware.wire.state import encode_state
 from tests.sim.history import DEVICES, DOMAIN, PARAMETERS, TASK, History, policy_of
 
-WHOLE = aggregate.aggregate
 ROOT = hashlib.sha256(b"evaluation").digest()
-
-
-@pytest.fixture(autouse=True)
-def _leave_one_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The smallest rule that measures stands in for Fang's: the f updates are left out without which the loss is least."""
-
-    def rule(
-        name: str, rows: aggregate.Rows, weights: list[int], f: int, given: aggregate.Given
-    ) -> aggregate.Aggregate:
-        assert given.evaluate is not None and len(given.senders) == len(rows) and len(given.seed) == 32
-        places = range(len(rows))
-        losses = [given.evaluate(aggregate.divide(*_mean(rows, weights, set(places) - {left})))[1] for left in places]
-        kept = set(sorted(places, key=lambda place: losses[place])[f:])
-        sums, total = _mean(rows, weights, kept)
-        return aggregate.Aggregate(tuple(w * (p in kept) for p, w in enumerate(weights)), sums, total)
-
-    monkeypatch.setattr(aggregate, "aggregate", rule)
-
-
-def _mean(rows: aggregate.Rows, weights: list[int], kept: set[int]) -> tuple[aggregate.Sums, int]:
-    result = WHOLE("mean", [rows[place] for place in sorted(kept)], [weights[place] for place in sorted(kept)], 0)
-    return result.sums, result.total
 
 
 def measured(screen: str = "fang-lfr") -> Policy:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 import pytest
 
 from ledger import calls
 from middleware.errors import ConfigurationError
+from middleware.maths import aggregate
 from middleware.maths import server as formulas
+from middleware.maths.aggregate import mixing
 from middleware.policy import Policy, Rule, Server, combinations
-from middleware.policy.rule import KINDS, MIXERS, SCREENS
+from middleware.policy.rule import BUCKET, KINDS, MIXERS, SCREENS
 from middleware.policy.server import ALPHA_ONE, SERVER_STEPS
 from middleware.types import LIMITS
 from middleware.wire.policy import decode_policy, encode_policy
@@ -71,6 +74,27 @@ def test_what_the_table_refuses_no_policy_can_ask_for(name: str) -> None:
             assert str(caught.value) == why
         else:
             assert policy(rule, **changes).rule == rule
+
+
+def test_the_table_and_the_rules_agree() -> None:
+    """The policy states bounds and kinds a second time: here they are held against the functions."""
+    assert (tuple(KINDS), MIXERS, SCREENS, BUCKET) == (
+        tuple(aggregate.RULES), aggregate.MIXERS, aggregate.SCREENS, mixing.BUCKET,
+    )  # fmt: skip
+    assert {name for name, kind in KINDS.items() if kind.linear} == set(aggregate.LINEAR)
+    for name in NAMES:
+        for f in range(5):
+            assert Rule(name, f).least_updates == aggregate.least_updates(name, f)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_rule_leaves_is_what_the_table_says_that_it_carries(name: str) -> None:
+    rows = [np.array([index, -index, 3, 40 * index], np.int16) for index in range(16)]
+    given = aggregate.Given(tuple(range(3, 19)), b"s" * 32, aggregate.Memory(), lambda moved: (0.5, float(moved[0])))
+    left = aggregate.aggregate(name, rows, [1] * 16, 1, given).memory
+    rule = Rule(name, 1)
+    assert (left.centre is not None) == rule.carries_vector
+    assert bool(left.standing) == (rule.remembers and not rule.carries_vector)
 
 
 def test_too_few_updates_for_the_bound_are_refused() -> None:
