@@ -44,6 +44,15 @@ def test_slsgd_is_the_moving_average_of_the_old_model_and_the_trimmed_mean(alpha
     assert slsgd == pytest.approx((1 - share) * MODEL + share * whole, rel=1e-6, abs=1e-6)
 
 
+@pytest.mark.parametrize("alpha", [32, 128, 255])
+def test_slsgd_on_the_grid_and_as_a_server_step_are_one_step_apart_at_most(alpha: int) -> None:
+    rows, rule = drawn(6), Rule("trimmed-mean", 2)
+    stepped = moved(policy(rule, Server("step", alpha=alpha)), rows)
+    found = aggregate.slsgd(list(rows), 2, alpha)
+    on_grid = grid.apply(MODEL, aggregate.divide(found.sums, found.total), -12)
+    assert np.abs(stepped.astype(np.float64) - on_grid).max() <= 1.01 * 2.0**-12  # each is half a step from the truth
+
+
 def test_slsgd_damps_a_round_that_is_all_poison_by_alpha() -> None:
     poison = np.full((6, MODEL.size), 32_000, np.int16)
     whole = moved(policy(Rule("trimmed-mean", 2)), poison) - MODEL
