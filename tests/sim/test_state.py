@@ -13,7 +13,7 @@ from ledger.audit.report import Finding, Report
 from middleware.errors import PeerFault
 from middleware.policy import Policy, Rule, Server
 from middleware.protocol import memory
-from middleware.protocol.settlement import Settlement
+from middleware.protocol.settlement import Forced, Opening, Reported, Settlement
 from middleware.types import ZERO32, Verdict
 from middleware.wire.state import State, decode_state, encode_state
 from tests.sim.history import DEVICES, PARAMETERS, TASK, History, policy_of
@@ -199,3 +199,26 @@ def test_behind_closed_updates_the_state_is_the_auditors_to_check() -> None:
     assert {one.subject for one in report.findings if one.check == "state"} == {"state"}
     whole = verify(history.record, history.store, scope="auditor", reader=history.auditor)
     assert whole.verdict is Verdict.VALID, whole.first and whole.first.line()
+
+
+def test_two_levels_and_a_server_step_go_together() -> None:
+    history = History(stated("adam", rule=Rule("mean", 0), arrangement="two-level")).run()
+    assert audited(history).verdict is Verdict.VALID
+
+
+class AllBlocked(History):
+    """The first round starts from a state in which every device is blocked."""
+
+    def settle(self, opening: Opening, received: list[Reported], forced: Forced) -> Settlement:
+        blocked = State(dict.fromkeys(DEVICES, (3, 60)))
+        self.seen = super().settle(msgspec.structs.replace(opening, state=blocked), received, forced)
+        return self.seen
+
+
+def test_a_round_in_which_the_rule_believes_nobody_moves_nothing_and_pays_nobody() -> None:
+    history = AllBlocked(policy_of(rule=Rule("afa", 1)), rounds=1).run()
+    settlement = history.seen
+    assert not settlement.void and settlement.applied is None
+    assert settlement.weights == dict.fromkeys(DEVICES, 0) and settlement.rewards == {}
+    assert settlement.header.model_out == settlement.header.model_in and settlement.header.chunks_root == ZERO32
+    assert first(history).fault == "wrong-weight"  # for nobody had earned that
