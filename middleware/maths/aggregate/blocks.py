@@ -19,7 +19,7 @@ from middleware.maths.aggregate.given import Rows
 
 THREADS: Final = 2
 LARGE: Final = 1 << 21  # elements of a matrix from which on threads pay
-BLOCK_BYTES: Final = 1 << 20  # of a block's working form: what a core's second cache holds
+BLOCK_BYTES: Final = 4 << 20  # of a block as it is worked on: near a core, and large enough that calls cost little
 ALIGNED: Final = 64  # columns: spans and blocks start at a multiple of it
 
 T = TypeVar("T")

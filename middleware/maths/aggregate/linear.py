@@ -35,26 +35,30 @@ def add_weighted(sums: Sums, integers: Integers, weight: int) -> None:
 
 
 def weighted_sums(rows: Rows, weights: Sequence[int]) -> Sums:
-    """The int64 sums (d,) of n integer rows (d,) times n weights; rows of weight 0 are not touched."""
-    sums: Sums = np.zeros(len(rows[0]), np.int64)
-    used = [(row, weight) for row, weight in zip(rows, weights, strict=True) if weight]
+    """The int64 sums (d,) of n integer rows (d,) times n weights; rows of weight 0 add nothing."""
+    length, used = len(rows[0]), [index for index, weight in enumerate(weights) if weight]
     if not used:
-        return sums
-    chosen = [row for row, _ in used]
-    kind = _float_for(sum(abs(weight) for _, weight in used) * largest_of(chosen))
+        return np.zeros(length, np.int64)
+    if 2 * len(used) <= len(rows) or not isinstance(
+        rows, np.ndarray
+    ):  # else a row times 0 costs less than to pick rows
+        rows, weights = [rows[index] for index in used], [weights[index] for index in used]
+    kind = _float_for(sum(abs(weight) for weight in weights) * largest_of(rows))
     if kind is None:
-        for row, weight in used:
-            add_weighted(sums, row, weight)
+        sums: Sums = np.zeros(length, np.int64)
+        for row, weight in zip(rows, weights, strict=True):
+            if weight:
+                add_weighted(sums, row, weight)
         return sums
-    factors = np.array([weight for _, weight in used], kind)
+    sums, factors = np.empty(length, np.int64), np.array(weights, kind)
 
     def work(first: int, end: int) -> None:
-        width = max(1, min(columns_that_fit(len(chosen), kind.itemsize), end - first))
-        buffer = np.empty((len(chosen), width), kind)
+        width = max(1, min(columns_that_fit(len(rows), kind.itemsize), end - first))
+        buffer = np.empty((len(rows), width), kind)
         for part in blocks(first, end, width):
-            sums[part] = factors @ gather(chosen, part, buffer)
+            sums[part] = factors @ gather(rows, part, buffer)
 
-    in_spans(work, len(chosen), sums.size)
+    in_spans(work, len(rows), length)
     return sums
 
 
