@@ -56,7 +56,9 @@ ScopeOption = Annotated[
 ]
 DataOption = Annotated[
     Optional[list[str]],
-    typer.Option("--data", help="table:FILE to measure rounds again with, where they were; repeatable. The digits need none."),
+    typer.Option(
+        "--data", help="table:FILE to measure rounds again with, where they were; repeatable. The digits need none."
+    ),
 ]
 PayOption = Annotated[
     str, typer.Option(help="participation: equal shares each round; scores: by what updates were worth, each epoch.")
