@@ -16,7 +16,6 @@ from typing import Final
 
 import msgspec
 import numpy as np
-import torch
 
 from devnet.bench.report import Row, write
 from middleware.learn.train import evaluate, train
@@ -24,6 +23,7 @@ from middleware.learn.workload import Classification, Samples, Workload, genesis
 from middleware.maths import aggregate, grid, partition
 from middleware.policy import Policy, Rule, Server
 from middleware.protocol import memory
+from middleware.protocol.update import Floats
 from middleware.wire.state import State
 from nodes.operator import Choices, policy_of
 
@@ -54,7 +54,7 @@ def shares(whole: Workload, model: str, seed: int) -> list[Workload]:
 def curve(policy: Policy, whole: Workload, devices: list[Workload]) -> list[float]:
     """The accuracy after each round."""
     model, found = genesis(policy), []
-    carried: tuple[memory.Floats, ...] = ()
+    carried: tuple[Floats, ...] = ()
     for round in range(1, ROUNDS + 1):
         trained = [train(device, policy, model, round, number) for number, device in enumerate(devices)]
         rows = [grid.to_grid(one.update, policy.grid.bits, policy.grid.exponent)[0] for one in trained]
@@ -81,7 +81,6 @@ def milliseconds(work: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    torch.set_num_threads(1)
     made = policy_of(Choices(aggregator="mean", tolerate=0, min_updates=1, epochs=1))
     whole = load_workload("digits", made.model)
     reached, last = {}, {}
