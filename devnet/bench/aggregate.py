@@ -5,15 +5,22 @@ that matrix with itself (what any rule of pairwise distances needs), and against
 run several times in turn with the others, and the fastest time counts, on both sides: what else the machine does can
 only add.
 
+A daemon tells BLAS to use one thread (its `threads`), and so does this: our rules split the columns over two threads
+themselves, which more threads inside BLAS would only get in the way of. The float32 product is no faster with two. ByzFL has all
+cores.
+
 make bench Q=aggregate
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read once, when numpy is loaded
 
 import numpy as np
 
@@ -73,6 +80,7 @@ def ours(rows: Any) -> dict[str, Callable[[], object]]:
 def theirs(floats: Any) -> dict[str, Callable[[], object]]:
     """ByzFL's rules on torch tensors, by our names."""
     torch = importlib.import_module("torch")  # a baseline is no product path: only learn may import torch
+    torch.set_num_threads(os.cpu_count() or 1)
     vectors, peers = torch.from_numpy(floats), byzfl("aggregators")
     rules = {
         "mean": peers.Average(),

@@ -194,9 +194,7 @@ def nearest_to_median(rows: Rows, many: int) -> Sums:
     """
     count, length = len(rows), len(rows[0])
     low, high = (count - 1) // 2, count // 2
-    first, end = max(0, high - many + 1), min(count, low + many)
-    if many < 2:
-        first, end = low, high + 1
+    first, end = max(0, low - many + 1), max(high + 1, min(count, low + many))
     wide = np.dtype(np.int32 if _kind(rows).itemsize <= 2 and count < 1 << 16 else np.int64)
     sums: Sums = np.empty(length, np.int64)
 

@@ -56,7 +56,7 @@ def weighted_sums(rows: Rows, weights: Sequence[int]) -> Sums:
         width = max(1, min(columns_that_fit(len(rows), kind.itemsize), end - first))
         buffer = np.empty((len(rows), width), kind)
         for part in blocks(first, end, width):
-            sums[part] = factors @ gather(rows, part, buffer)
+            sums[part] = np.einsum("i,ij->j", factors, gather(rows, part, buffer))
 
     in_spans(work, len(rows), length)
     return sums
