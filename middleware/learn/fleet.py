@@ -59,6 +59,13 @@ def chunk_for(parameters: int) -> int:
     return max(1, min(MOST_AT_ONCE, WORKING_BYTES // (4 * VECTORS_A_DEVICE * parameters)))
 
 
+def use_threads(count: int) -> None:
+    """How many threads torch may use in this process. For steps this small a second one often only waits."""
+    if count < 1:
+        raise ConfigurationError(f"threads {count}: give at least 1")
+    torch.set_num_threads(count)
+
+
 def train_fleet(
     model_name: str, models: Floats, features: Floats, labels: npt.NDArray[np.int64], counts: Sequence[int],
     training: Training, seeds: Sequence[Seed], loss: SampleLoss = cross_entropy_each, device: str = "cpu",
