@@ -21,7 +21,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -36,11 +36,15 @@ from middleware.protocol.settlement import Reported
 from middleware.protocol.update import Floats, keeps_residual
 from middleware.wire import tensors
 
+if TYPE_CHECKING:
+    from middleware.learn.workload import Samples
+
 Indices = npt.NDArray[np.int64]
 
 DRAWN: Final = 32  # samples that a device draws where they cannot be dealt
 DEAL: Final = 1  # keeps the generator that deals samples apart from others of the same seed, as `learn.workload` does
 LIES: Final = 2  # and the one that liars draw from
+MOST_SEEN: Final = 16  # honest updates that a liar knows
 
 
 class Shape(msgspec.Struct, frozen=True):
@@ -134,9 +138,32 @@ class Crowd:
         clients = None if table.clients is None else table.clients[~table.test]
         self.policy, self.shape, self.arrive = policy, shape, arrive
         self.shares, self.shared = deal(self.workload.data().labels, clients, shape)
+        self.pool = self._poisoned(table.classes)
+        self.known: Floats | None = None  # the model that liars saw last, and by what it moved since the one before
+        self.move: Floats | None = None
         self.losses: list[float] = []  # of this round's devices
         self.seconds = 0.0  # spent in training
         self._ready: dict[int, Floats] = {}
+
+    def _poisoned(self, classes: int) -> Samples:
+        """The pool that devices train on; liars that lie in their samples get copies of their own at its end."""
+        from middleware.learn.poison import poisoned
+        from middleware.learn.workload import Samples
+
+        pool = self.workload.data()
+        if not self.shape.liars or self.shape.attack.partition(":")[0] not in attack.IN_SAMPLES:
+            return pool
+        pieces, end = [pool], len(pool)
+        for device in range(self.shape.liars):
+            share = self.shares[device]
+            held = Samples(pool.features[share], pool.labels[share])
+            generator = np.random.default_rng([self.policy.seed, device, LIES])
+            pieces.append(poisoned(held, self.shape.attack, classes, generator))
+            self.shares[device] = np.arange(end, end + len(share))
+            end += len(share)
+        return Samples(
+            np.concatenate([piece.features for piece in pieces]), np.concatenate([piece.labels for piece in pieces])
+        )
 
     def samples(self, device: int) -> int:
         return len(self.shares[device])
@@ -150,9 +177,20 @@ class Crowd:
         self.arrive(round, device)
         update = self._ready.pop(device)
         if device < self.shape.liars:
-            generator = np.random.default_rng([self.policy.seed, round, device, LIES])
-            return attack.ATTACKS[self.shape.attack](update, generator)
+            return self._lie(update, device, round, model)
         return update
+
+    def _lie(self, update: Floats, device: int, round: int, model: Floats) -> Floats:
+        """What a liar sends: it has seen the honest updates of its own group, or only its own where there are none."""
+        if self.shape.attack.partition(":")[0] in attack.IN_SAMPLES:
+            return np.asarray(update * np.float32(attack.in_samples_number(self.shape.attack)))
+        if self.known is not model:
+            self.move = None if self.known is None else model - self.known
+            self.known = model
+        honest = [learned for place, learned in self._ready.items() if place >= self.shape.liars][:MOST_SEEN]
+        generator = np.random.default_rng([self.policy.seed, round, device, LIES])
+        seen = attack.Seen(update, np.stack(honest or [update]), generator, self.move, self.shape.liars)
+        return attack.parse(self.shape.attack).tell(seen)
 
     def evaluate(self, model: Floats) -> tuple[float, float]:
         from middleware.learn.train import evaluate
@@ -167,7 +205,7 @@ class Crowd:
         devices = range(first, min(first + chunk_for(self.policy.parameters), self.shape.devices))
         seeds = [[self.policy.seed, round, self.node(device)] for device in devices]
         shares = self.shares[devices.start : devices.stop]
-        for taught in teach(self.policy.model, model, self.workload.data(), shares, self.policy.training, seeds):
+        for taught in teach(self.policy.model, model, self.pool, shares, self.policy.training, seeds):
             self._ready |= {
                 first + int(place): update for place, update in zip(taught.places, taught.updates, strict=True)
             }

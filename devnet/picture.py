@@ -63,3 +63,28 @@ def draw_simulation(path: Path, report: dict[str, Any]) -> None:
     figure.tight_layout()
     figure.savefig(path)
     pyplot.close(figure)
+
+
+def draw_table(
+    path: Path, cells: dict[tuple[str, str], float], rows: list[str], columns: list[str], title: str
+) -> None:
+    """A PNG of a table of percentages, darker where they are lower."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    values = [[cells[row, column] for column in columns] for row in rows]
+    figure, axes = pyplot.subplots(figsize=(2.5 + 0.75 * len(columns), 1.8 + 0.32 * len(rows)), dpi=120)
+    axes.imshow(values, vmin=0, vmax=100, cmap="viridis", aspect="auto")
+    for y, line in enumerate(values):
+        for x, value in enumerate(line):
+            axes.text(
+                x, y, f"{value:.0f}", ha="center", va="center", color="white" if value < 60 else "black", fontsize=8
+            )
+    axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right", fontsize=8)
+    axes.set_yticks(range(len(rows)), rows, fontsize=8)
+    axes.set_title(title, fontsize=9)
+    figure.tight_layout()
+    figure.savefig(path)
+    pyplot.close(figure)
