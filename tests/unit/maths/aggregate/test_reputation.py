@@ -80,7 +80,6 @@ def test_afa_blocks_an_always_bad_client_within_six_rounds_for_good() -> None:
     assert again.memory.standing[3] == memory.standing[3]
 
 
-@pytest.mark.slow
 def test_afa_never_blocks_an_honest_client_in_10000_rounds() -> None:
     generator, memory = np.random.default_rng(5), Memory()
     senders = tuple(range(1, 8))
