@@ -26,6 +26,7 @@ from ledger.record import export_record, import_record
 from middleware.errors import ConfigurationError
 from middleware.policy import Task
 from middleware.ports import Batch, Entry, Event, Head, Position
+from middleware.protocol import memory
 from middleware.protocol import settlement as settling
 from middleware.protocol import update as updates
 from middleware.protocol.settlement import Opening, Received, Reported, Settlement
@@ -47,6 +48,7 @@ from middleware.wire.message import (
     decode_stored,
     encode_edge_body,
 )
+from middleware.wire.state import State
 from nodes.config import Settings
 from nodes.records import SEAL_SUFFIX, Copies, blob_folders, nodes_below, read_memory
 
@@ -224,6 +226,11 @@ class World:
     def drafts(self, manifest: Manifest) -> list[Draft]:
         return [Draft(edge, [self._row(row) for row in edge.updates]) for edge in manifest.edges]
 
+    def _carried(self, round: int) -> State:
+        """What a round left to the next one."""
+        digest = self.manifest(round).state if round else ZERO32
+        return memory.EMPTY if digest == ZERO32 else memory.read(self.task.policy, self.blob(digest))
+
     def retell(self, round: int, inputs: Inputs | None = None, result: Result | None = None) -> None:
         """Settle `round` and all after it again: with other inputs, or another result, in that round."""
         index, policy = self.evidence.index, self.task.policy
@@ -232,6 +239,7 @@ class World:
         prev, model_in = first.prev, first.model_in
         model = tensors.decode_model(self.blob(model_in), policy.parameters)
         rewards = dict(self.manifest(round - 1).rewards) if round > 1 else {}
+        state = self._carried(round - 1)
         told: dict[int, Header] = {}
         for item in anchored[round - 1 :]:
             number, manifest = item.header.round, decode_manifest(self.blob(item.header.manifest))
@@ -242,13 +250,16 @@ class World:
             opening = Opening(
                 task=self.task.id, round=number, prev=prev, policy_hash=item.header.policy, model_in=model_in, model=model,
                 roster_root=item.header.roster, roster_block=manifest.roster_block, rewards=rewards,
+                state=state,
             )  # fmt: skip
             settlement = settling.settle(self.domain.context, policy, opening, reports)
             if number == round and result is not None:
                 settlement = result(opening, reports, settlement)
             header, blob = settling.finish(settlement, manifest.metrics)
-            for data in (blob, settlement.model_blob):
-                self.put(data)
+            for data in (blob, settlement.model_blob, settlement.state_blob):
+                if data:
+                    self.put(data)
+            state = settlement.state
             digest = eip712.header_hash(header)
             self.replace(
                 self.place_of(number),

@@ -34,3 +34,32 @@ def draw_accuracy(path: Path, report: dict[str, Any]) -> None:
     figure.tight_layout()
     figure.savefig(path)
     pyplot.close(figure)
+
+
+def draw_simulation(path: Path, report: dict[str, Any]) -> None:
+    """A PNG of a simulation: accuracy after each round, and the seconds that the round took, training apart."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    from matplotlib.ticker import MaxNLocator
+
+    rounds = [round["round"] for round in report["rounds"]]
+    training = [round["training_seconds"] for round in report["rounds"]]
+    rest = [round["seconds"] - round["training_seconds"] for round in report["rounds"]]
+    figure, axes = pyplot.subplots(figsize=(8, 4.5), dpi=120)
+    axes.plot(rounds, report["accuracy"], marker="o", color="#2a6f97", label="test accuracy")
+    axes.set(
+        xlabel="round", ylabel="test accuracy", ylim=(0, 1.02),
+        title=f"{report['devices']:,} devices, {report['policy']['rule']['name']}, {report['shape']['liars']:,} lying",
+    )  # fmt: skip
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    beside = axes.twinx()
+    beside.bar(rounds, training, width=0.5, alpha=0.3, color="#a44a3f", label="training")
+    beside.bar(rounds, rest, width=0.5, alpha=0.3, bottom=training, color="#555555", label="all else")
+    beside.set_ylabel("seconds a round")
+    figure.legend(loc="lower right", bbox_to_anchor=(0.9, 0.15))
+    figure.tight_layout()
+    figure.savefig(path)
+    pyplot.close(figure)

@@ -23,7 +23,8 @@ from ledger.audit.evidence import read, unreadable
 from ledger.audit.report import Finding, Report, summarise
 from ledger.events import Checkpointed, KeyRotated, entry_from_log
 from middleware.errors import ConfigurationError, PeerFault
-from middleware.maths import aggregate, grid
+from middleware.maths import aggregate
+from middleware.protocol import memory
 from middleware.protocol import settlement as settling
 from middleware.protocol.settlement import Opening, Reported, Settlement
 from middleware.trust import chunks, eip712, keys, merkle, roots
@@ -203,7 +204,8 @@ def wrong_aggregate(world: World) -> Done:
     round, policy = middle(world), world.task.policy
 
     def result(opening: Opening, reports: list[Reported], honest: Settlement) -> Settlement:
-        _, summed = settling.combine(policy, reports, settling.NONE_FORCED)
+        seed, recalled = honest.header.inputs_root, memory.recall(opening.state)
+        _, summed, _ = settling.combine(policy, reports, settling.NONE_FORCED, seed, recalled)
         if summed.vector is None:
             raise ConfigurationError(f"round {opening.round} is void: there is no aggregate to change")
         vector = summed.vector.copy()
@@ -213,7 +215,7 @@ def wrong_aggregate(world: World) -> Done:
             summed, vector=vector, root=root, node=roots.sum_node(root, summed.children)
         )  # fmt: skip
         applied = aggregate.divide(vector, summed.weight)
-        model = grid.apply(opening.model, applied, policy.grid.exponent)
+        model, _ = memory.move(policy, opening.model, applied, opening.state.vectors)
         blob = tensors.encode_model(model)
         digest = hashlib.sha256(blob).digest()
         return msgspec.structs.replace(

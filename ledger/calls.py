@@ -19,7 +19,7 @@ from eth_hash.auto import keccak
 from ledger.artifacts import NAMES, load
 from middleware import ports
 from middleware.errors import ConfigurationError
-from middleware.policy import Policy
+from middleware.policy import Policy, combinations
 from middleware.trust import chunks
 from middleware.types import EdgeLeaf, Header, Leaf, Receipt
 from middleware.wire.canonical import refuse_malformed
@@ -28,7 +28,7 @@ from middleware.wire.policy import encode_policy
 REPLAY, LINEAR, TWO_LEVELS, MEDIAN, TRIMMED_MEAN = range(5)  # ILedger.TaskSpec.rule: how a dispute checks a round
 
 _ID_PREFIX: Final = b"drystone/call/1"
-_FLAT_RULES: Final = {"mean": LINEAR, "multi-krum": LINEAR, "median": MEDIAN, "trimmed-mean": TRIMMED_MEAN}
+_COORDINATEWISE: Final = {"median": MEDIAN, "trimmed-mean": TRIMMED_MEAN}
 
 
 class _Call(msgspec.Struct, frozen=True, array_like=True, tag=True, forbid_unknown_fields=True):
@@ -264,7 +264,12 @@ class CreateTask(_Ledger, frozen=True):
     @classmethod
     def of(cls, cloud: int, window: int, genesis_model: bytes, policy: Policy) -> CreateTask:
         """The task that `policy` asks for. A trim that the contract has no room for is left to replay."""
-        rule = TWO_LEVELS if policy.arrangement == "two-level" else _FLAT_RULES[policy.rule.name]
+        judged = combinations.judged(policy.rule)
+        rule = LINEAR if judged == combinations.LINEAR else REPLAY
+        if judged == combinations.COORDINATE:
+            rule = _COORDINATEWISE[policy.rule.name]
+        if policy.arrangement == "two-level":
+            rule = TWO_LEVELS
         trim = policy.rule.f if rule == TRIMMED_MEAN else 0
         if trim > 255:
             rule, trim = REPLAY, 0

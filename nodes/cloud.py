@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Literal
 
 import msgspec
@@ -24,7 +25,7 @@ from middleware.errors import ConfigurationError, PeerFault, Unavailable
 from middleware.learn.train import evaluate
 from middleware.learn.workload import genesis
 from middleware.policy import Policy, Task
-from middleware.protocol import inclusion, scoring, sums
+from middleware.protocol import inclusion, memory, scoring, sums
 from middleware.protocol import settlement as settling
 from middleware.protocol import update as updates
 from middleware.protocol.machine import Parent, Phase
@@ -62,9 +63,10 @@ from middleware.wire.message import (
     encode_metrics,
     expect,
 )
-from nodes.agent import STEP_SECONDS, Agent
+from middleware.wire.state import State
+from nodes.agent import SMALL_BYTES, STEP_SECONDS, Agent
 from nodes.answers import Answers
-from nodes.evaluation import evaluation_root, measure
+from nodes.evaluation import error, evaluation_root, measure
 from nodes.gather import Gathering
 from nodes.http import Handler, Upload
 from nodes.store import Contribution
@@ -180,10 +182,11 @@ class Cloud:
             blob = agent.blobs.get(header.model_out) or b""
             self.model = tensors.decode_model(blob, task.policy.parameters)
         workload = await loop.run_in_executor(agent.pool, self.workloads.load, task.policy)
-        if task.policy.pay == "scores":
+        if task.policy.evaluation:
             root = await loop.run_in_executor(agent.pool, evaluation_root, workload, task.policy.evaluation_slices)
             if root.hex() != task.policy.evaluation:
                 raise ConfigurationError("its evaluation slices are not the ones that its policy names")
+        if task.policy.pay == "scores":
             settled = [canonical.decode(row[1], Header) for row in agent.store.settled(task.id)]
             self.moves = await loop.run_in_executor(agent.pool, self._known_moves, task, settled)
         while head < task.policy.rounds and self._still_open(task):
@@ -249,7 +252,7 @@ class Cloud:
         self.opening = Opening(
             task=task.id, round=number, prev=prev, policy_hash=task.policy_hash, model_in=offer.message.model_in,
             model=self.model, roster_root=roots.roster_root(roster), roster_block=offer.message.roster_block,
-            rewards=dict(manifest.rewards) if manifest is not None else {},
+            rewards=dict(manifest.rewards) if manifest is not None else {}, state=self._state(policy, manifest),
         )  # fmt: skip
         self.received, self.sums, self.places, self.reports, self.delivered = {}, {}, {}, {}, {}
         self.taking = True
@@ -269,6 +272,15 @@ class Cloud:
         if blob is None:
             raise ConfigurationError(f"the manifest of round {last.round} is gone from {self.agent.blobs.folder}")
         return decode_manifest(blob)
+
+    def _state(self, policy: Policy, last: Manifest | None) -> State:
+        """What the last round left; nothing before the first round, and for a task that carries nothing."""
+        if last is None or last.state == ZERO32:
+            return memory.EMPTY
+        blob = self.agent.blobs.get(last.state)
+        if blob is None:
+            raise ConfigurationError(f"the state of round {last.round} is gone from {self.agent.blobs.folder}")
+        return memory.read(policy, blob)
 
     def _known_moves(self, task: Task, settled: list[Header]) -> scoring.Moves:
         """The last moves of the model, from the models that earlier rounds left."""
@@ -605,9 +617,13 @@ class Cloud:
         async with self.gathering.admission:
             reports = list(self.reports.values())
         forced = await self._forced(task, opening)
-        size = task.policy.parameters * 4
+        size = task.policy.parameters * 2 * max(2, len(self.received))
+        measure = None
+        if task.policy.rule.measures:
+            size = max(size, SMALL_BYTES)  # a network is run for every question: never in place
+            measure = partial(error, self.workloads.load(task.policy), task.policy, agent.config.device)
         began = time.perf_counter()
-        result = await agent.work(size, settling.settle, agent.context, task.policy, opening, reports, forced)
+        result = await agent.work(size, settling.settle, agent.context, task.policy, opening, reports, forced, measure)
         aggregation = time.perf_counter() - began
         if task.policy.pay == "scores":
             result = await self._score(task.policy, opening, result, reports, forced)
@@ -616,6 +632,8 @@ class Cloud:
         header, manifest = settling.finish(result, encode_metrics(metrics))
         agent.blobs.put(result.model_blob, header.model_out)
         agent.blobs.put(manifest, header.manifest)
+        if result.state_blob:
+            agent.blobs.put(result.state_blob, result.manifest.state)
         summary = self._summary(reports, result, metrics, missing, closed, aggregation, evaluation)
         with agent.store.transaction():
             agent.store.put_settled(

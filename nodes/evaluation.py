@@ -1,4 +1,4 @@
-"""The evaluation data of a task that pays scores: its slices, and what a round is measured with on one of them.
+"""The evaluation data of a task that pays scores, or whose rule measures: its slices, and what one of them tells of a round.
 
 A cloud measures its own rounds with it, an auditor measures them again. The digits are at hand everywhere; a table is, where
 its file is.
@@ -53,6 +53,11 @@ class Evaluation:
         workload = self._workload(policy)
         return None if workload is None else measure(workload, policy, model, move, slice, self.device)
 
+    def error(self, policy: Policy, model: Floats, slice: int) -> tuple[float, float] | None:
+        """(the fraction of a slice that `model` gets wrong, its mean loss there). None where the data is not at hand."""
+        workload = self._workload(policy)
+        return None if workload is None else error(workload, policy, self.device, model, slice)
+
     def _workload(self, policy: Policy) -> Workload | None:
         from middleware.learn.workload import load_workload, workload_id
 
@@ -77,3 +82,13 @@ def measure(
         return importance(workload, model, move, samples, device)
     except ConfigurationError:
         return None
+
+
+def error(workload: Workload, policy: Policy, device: str, model: Floats, slice: int) -> tuple[float, float]:
+    """(the fraction of a workload's slice that `model` gets wrong, its mean loss there)."""
+    from middleware.learn.importance import slices
+    from middleware.learn.train import evaluate
+
+    samples = slices(workload.test(), policy.evaluation_slices)[slice]
+    accuracy, loss = evaluate(workload, model, device, samples)
+    return 1 - accuracy, loss

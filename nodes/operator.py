@@ -20,7 +20,7 @@ from ledger.lists import learn_known, materialisation
 from ledger.local import LocalLedger
 from ledger.rpc import hexed, unhexed
 from middleware.errors import ConfigurationError, LedgerRefused
-from middleware.policy import CodecSpec, Grid, Policy, Rule, Training
+from middleware.policy import CodecSpec, Grid, Policy, Rule, Server, Training
 from middleware.ports import Call
 from middleware.trust import merkle
 from middleware.trust.eip712 import Domain
@@ -59,6 +59,7 @@ class Choices(msgspec.Struct, frozen=True):
     rounds: int = 20
     aggregator: str = "multi-krum"
     tolerate: int = 1
+    server: str = "plain"
     arrangement: str = "flat"
     codec: str = "none"
     density: float = 0.01
@@ -86,6 +87,7 @@ def policy_of(choices: Choices) -> Policy:
 
     model, parameters = resolve_model(choices.workload, choices.model, client_key=choices.client_key)
     rule = Rule(choices.aggregator, 0 if choices.aggregator == "mean" else choices.tolerate)
+    server = server_of(choices.server)
     training = msgspec.structs.replace(
         Training(),
         **{
@@ -116,9 +118,26 @@ def policy_of(choices: Choices) -> Policy:
         seed=choices.seed,
         pay=choices.pay,
         epoch_rounds=min(choices.epoch, choices.rounds) if scored else 0,
-        evaluation=_evaluation(choices, model) if scored else "",
-        evaluation_slices=choices.slices if scored else 0,
+        evaluation=_evaluation(choices, model) if scored or rule.measures else "",
+        evaluation_slices=choices.slices if scored or rule.measures else 0,
+        server=server,
     )
+
+
+def server_of(text: str) -> Server | None:
+    """The server step of "plain", "step:ALPHA", or "KIND" or "KIND:RATE" of an optimiser; without a rate it is 1 for momentum
+    and 0.1 for the others. ConfigurationError for anything else."""
+    kind, _, number = text.partition(":")
+    if text == "plain":
+        return None
+    try:
+        if kind == "step":
+            return Server(kind, alpha=int(number))
+        if kind == "momentum" or number:
+            return Server(kind, rate=float(number or 1))
+        return Server(kind, rate=0.1)
+    except ValueError as error:
+        raise ConfigurationError(f"--server {text!r}: write plain, step:128, momentum, adam:0.1 or the like") from error
 
 
 def _evaluation(choices: Choices, model: str) -> str:

@@ -25,6 +25,7 @@ from middleware.errors import ConfigurationError, PeerFault
 from middleware.policy import Task
 from middleware.ports import Position
 from middleware.protocol import scoring
+from middleware.protocol.memory import EMPTY
 from middleware.protocol.settlement import Settlement
 from middleware.trust.access import unproven_members
 from middleware.trust.keys import NetworkKey
@@ -171,7 +172,8 @@ def _judge(record: Evidence, scene: Scene, bench: Bench, before: Before | None) 
         subject = "genesis model" if first else "model the round starts from"
         model = read_model(scene, bench, subject, scene.header.model_in)
         carried = scoring.carried(scene.task.policy, None) if first else None
-        before = Before(model, {} if first else None, 0, carried, () if first else None)
+        moves, state = (() if first else None), (EMPTY if first else None)
+        before = Before(model, {} if first else None, 0, carried, moves, state=state)
     return judge_round(scene, bench, before, record.index.roster)
 
 
@@ -209,7 +211,7 @@ def _left_out(record: Evidence, examined: Examined, scope: str, evaluation: Eval
         words.append("the code of the contracts: the record does not tell it")
     if scope == "public" and any(task.policy.readers == "auditors" for task in examined.tasks.values()):
         words.append("contents of updates that only auditors may open, and the aggregates and models made of them")
-    scored = [task.policy for task in examined.tasks.values() if task.policy.pay == "scores"]
-    if any(evaluation is None or evaluation.root(policy) is None for policy in scored):
+    measured = [task.policy for task in examined.tasks.values() if task.policy.evaluation]
+    if any(evaluation is None or evaluation.root(policy) is None for policy in measured):
         words.append("what rounds were measured with, against the evaluation data: give the table with --data FILE")
     return words

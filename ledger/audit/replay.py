@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from ledger.audit.inputs import Inputs, judge_inputs
+from ledger.audit.measured import judge_measurements, recorded
 from ledger.audit.report import Bench
 from ledger.audit.scene import Before, Scene, fetch, short
 from ledger.audit.scores import judge_scores, moves_after
@@ -20,6 +21,7 @@ from ledger.forced import acknowledged, due
 from middleware.errors import DrystoneError, PeerFault
 from middleware.maths import reward
 from middleware.policy import Policy
+from middleware.protocol import memory
 from middleware.protocol.scoring import carried
 from middleware.protocol.scoring import paid as paid_scores
 from middleware.protocol.settlement import Forced, Opening, Settlement, settle
@@ -29,6 +31,7 @@ from middleware.types import ZERO32, Roster
 from middleware.wire import tensors
 from middleware.wire.manifest import Manifest, decode_manifest
 from middleware.wire.message import Update, decode_stored
+from middleware.wire.state import State
 
 
 class After(msgspec.Struct, frozen=True):
@@ -46,7 +49,8 @@ def judge_round(scene: Scene, bench: Bench, before: Before, roster_at: Callable[
         bench.unverifiable("aggregate", "aggregate", "it cannot be repeated without the manifest")
         model = _model_out(scene, bench, None)
         moves = moves_after(scene, before, before.model, model)
-        return After(Before(model, None, before.roster_block, None, moves, before.forced), None, None)
+        state = None if memory.carries(scene.task.policy) else memory.EMPTY
+        return After(Before(model, None, before.roster_block, None, moves, before.forced, state), None, None)
     place = _roster(scene, bench, manifest, before, roster_at)
     inputs = judge_inputs(place, bench, manifest.edges, manifest.forced, manifest.roster_block)
     _commitments(place, bench, manifest, inputs, before)
@@ -58,12 +62,14 @@ def judge_round(scene: Scene, bench: Bench, before: Before, roster_at: Callable[
     if settlement is not None:
         _compare(place, bench, manifest, settlement)
     model = _model_out(place, bench, settlement)
+    state = _state_out(place, bench, manifest, settlement)
     if scene.task.policy.pay == "scores":
         settlement = judge_scores(place, bench, manifest, inputs, before, opening, settlement)
     _rewards(place, bench, manifest, before)
     after = Before(
         model, dict(manifest.rewards), manifest.roster_block, carried(scene.task.policy, manifest),
         moves_after(scene, before, start, model), acknowledged(scene.forced, scene.header.forced) or before.forced,
+        state,
     )  # fmt: skip
     return After(after, manifest, settlement)
 
@@ -250,13 +256,14 @@ def manifest_weights(manifest: Manifest) -> dict[int, int]:
 
 
 def _opening(scene: Scene, manifest: Manifest, before: Before, model: Floats | None) -> Opening | None:
-    """What was fixed when the round opened; None without the model that it starts from."""
-    if model is None:
+    """What was fixed when the round opened; None without the model that it starts from, or what the last round left."""
+    if model is None or before.state is None:
         return None
     header = scene.header
     return Opening(
         task=header.task, round=header.round, prev=header.prev, policy_hash=header.policy, model_in=header.model_in,
         model=model, roster_root=header.roster, roster_block=manifest.roster_block, rewards=before.rewards or {},
+        state=before.state,
     )  # fmt: skip
 
 
@@ -265,16 +272,24 @@ def _settled(
 ) -> Settlement | None:
     """The settlement, repeated; None with the finding that says what it lacked."""
     if opening is None or not inputs.readable or not (inputs.complete or manifest.void):
-        lacking = "the model it starts from" if opening is None else "every update's content"
+        lacking = "the model and the state it starts from" if opening is None else "every update's content"
         bench.unverifiable("aggregate", "aggregate", f"it cannot be repeated without {lacking}")
         return None
-    forced = Forced(scene.header.forced, inputs.forced)
+    forced, measure = Forced(scene.header.forced, inputs.forced), None
+    if scene.task.policy.rule.measures and not manifest.void:
+        measure = recorded(scene, bench, manifest)
+        if measure is None:
+            bench.unverifiable("aggregate", "aggregate", "it cannot be repeated without what the rule measured")
+            return None
     try:
         with np.errstate(all="ignore"):  # a hostile history may add up to infinity; what counts is the same bits
-            return settle(scene.context, scene.task.policy, opening, inputs.edges, forced)
+            settlement = settle(scene.context, scene.task.policy, opening, inputs.edges, forced, measure)
     except (DrystoneError, ValueError, ArithmeticError) as error:
         bench.invalid("aggregate", "aggregate", f"it cannot be repeated: {error}", scene.by_cloud)
         return None
+    if measure is not None:
+        judge_measurements(scene, bench, manifest, measure)
+    return settlement
 
 
 def _compare(scene: Scene, bench: Bench, manifest: Manifest, settlement: Settlement) -> None:
@@ -307,6 +322,41 @@ def _model_out(scene: Scene, bench: Bench, settlement: Settlement | None) -> Flo
     if settlement is not None and settlement.header.model_out == digest and scene.blobs.get(digest) is None:
         return settlement.model
     return read_model(scene, bench, "model blob", digest)
+
+
+def _state_out(scene: Scene, bench: Bench, manifest: Manifest, settlement: Settlement | None) -> State | None:
+    """What the round left to the next one, as its manifest names it. A blob that replay gives to the bit need not be kept."""
+    policy, by, digest = scene.task.policy, scene.by_cloud, manifest.state
+    if not memory.carries(policy):
+        bench.holds(
+            digest == ZERO32,
+            "state",
+            "state",
+            f"it is {short(digest)}, this task carries none",
+            by,
+            scene.header.manifest,
+        )
+        return memory.EMPTY
+    if settlement is None:
+        bench.unverifiable("state", "state", "it cannot be told without the aggregate, which could not be repeated")
+    else:
+        mine = settlement.manifest.state
+        bench.holds(
+            mine == digest, "state", "state", f"replayed it is {short(mine)}, the manifest says {short(digest)}", by,
+            scene.header.manifest, "wrong-state",
+        )  # fmt: skip
+        if mine == digest and scene.blobs.get(digest) is None:
+            return settlement.state
+    data = fetch(bench, scene.blobs, "state", "state blob", digest, scene.cloud)
+    if data is None:
+        return None
+    try:
+        state = memory.read(policy, data)
+    except PeerFault as fault:
+        bench.invalid("state", "state blob", fault.detail, by, digest, "wrong-state")
+        return None
+    bench.valid("state", "state blob")
+    return state
 
 
 def read_model(scene: Scene, bench: Bench, subject: str, digest: bytes) -> Floats | None:

@@ -34,6 +34,7 @@ NAMES: Final = {
     "reordered-update": "updates stand in another order than was promised and signed",
     "wrong-weight": "the rule gives an update another weight than it was given",
     "wrong-aggregate": "the sums, or the model made of them, are not what the inputs add up to",
+    "wrong-state": "what the rule or the server step carries to the next round is not what the round makes of the last one's",
     "padded-reward": "a node is owed more than it earned",
     "short-reward": "a node is owed less than it earned",
     "skipped-round": "the chain of headers has a gap",
@@ -82,7 +83,7 @@ class Finding(msgspec.Struct, frozen=True):
 # The order in which a round is judged: the first wrong thing is the first in this order.
 CHECKS = (
     "log", "code", "registration", "task", "header", "manifest", "roster", "past", "edge", "update", "content", "aggregate",
-    "model", "scores", "rewards", "claim", "promise", "record",
+    "model", "state", "scores", "rewards", "claim", "promise", "record",
 )  # fmt: skip
 
 

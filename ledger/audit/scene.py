@@ -24,6 +24,7 @@ from middleware.trust.keys import NetworkKey
 from middleware.types import ZERO32, Header, Roster, Seen
 from middleware.wire.commitment import Context
 from middleware.wire.message import M, Signed
+from middleware.wire.state import State
 
 KeysOf = Callable[[int], Sequence[tuple[int, bytes]]]  # node -> (block that made it so, network key), ascending
 
@@ -39,7 +40,7 @@ class Blobs(Protocol):
 
 
 class Evaluation(Protocol):
-    """The evaluation data of tasks that pay scores, where the auditor has it (`nodes.evaluation`)."""
+    """The evaluation data of tasks that pay scores or whose rule measures, where the auditor has it (`nodes.evaluation`)."""
 
     def root(self, policy: Policy) -> bytes | None:
         """The root over the slices of the auditor's own data; None where there is none."""
@@ -47,6 +48,10 @@ class Evaluation(Protocol):
 
     def measure(self, policy: Policy, model: Floats, move: Doubles, slice: int) -> Doubles | None:
         """v (d,) for a round that moved `model` by `move`; None for a model that is past measuring."""
+        ...
+
+    def error(self, policy: Policy, model: Floats, slice: int) -> tuple[float, float] | None:
+        """(the fraction of a slice that `model` gets wrong, its mean loss there); None without the data."""
         ...
 
 
@@ -59,6 +64,7 @@ class Before(msgspec.Struct, frozen=True):
     carried: Carried | None = None  # pay = scores
     moves: Moves | None = None
     forced: int = 0  # updates that were acknowledged so far
+    state: State | None = None  # what the rule and the server step carry
 
 
 class Scene(msgspec.Struct, frozen=True):

@@ -57,13 +57,15 @@ def train(workload: Workload, policy: Policy, model: Floats, round: int, node: i
     return Trained(update, len(data), len(losses), {"loss": loss})
 
 
-def evaluate(workload: Workload, model: Floats, device: str = "cpu") -> tuple[float, float]:
-    """(accuracy as a fraction, mean loss) of `model` (d,) on the workload's test part.
+def evaluate(
+    workload: Workload, model: Floats, device: str = "cpu", samples: Samples | None = None
+) -> tuple[float, float]:
+    """(accuracy as a fraction, mean loss) of `model` (d,) on these samples, by default the workload's test part.
 
     The loss is capped at `LARGEST_LOSS`, also where it is not a number, so that a ruined model has a number to report.
     """
     bound = vector.bind(workload.model(), model, device)
-    data = workload.test()
+    data = workload.test() if samples is None else samples
     features, labels = _placed(data, device)
     right, loss = 0, 0.0
     with torch.inference_mode():

@@ -8,14 +8,17 @@ import msgspec
 
 from middleware.errors import require
 from middleware.policy.codec import CodecSpec
+from middleware.policy.combinations import refusal
 from middleware.policy.grid import Grid
-from middleware.policy.rule import SCORED_RULES, Rule
+from middleware.policy.rule import Rule
+from middleware.policy.server import Server
 from middleware.policy.training import Training
 from middleware.types import LIMITS
 
 ARRANGEMENTS: Final = ("flat", "two-level")
 PAYS: Final = ("participation", "scores")
 MOST_SLICES: Final = 4096
+STATE_OVERHEAD: Final = 4 * 1024 * 1024  # bytes of a state beside its vectors: the standing of nodes, and lengths
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,8 +42,9 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: int = 0
     pay: str = "participation"
     epoch_rounds: int = 0  # pay = scores: rounds from one settlement to the next; the last round settles too
-    evaluation: str = ""  # pay = scores: root over the hashes of the evaluation slices, in hex
-    evaluation_slices: int = 0  # pay = scores: how many there are; each round is measured on one
+    evaluation: str = ""  # pay = scores, and rules that measure: root over the hashes of the evaluation slices, in hex
+    evaluation_slices: int = 0  # how many there are; each round is measured on one
+    server: Server | None = None  # None: the model moves by the aggregate itself
 
     def __post_init__(self) -> None:
         require(0 < self.parameters <= LIMITS.parameters, f"parameters {self.parameters}: at most {LIMITS.parameters}")
@@ -49,14 +53,19 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             self.arrangement in ARRANGEMENTS,
             f"arrangement {self.arrangement!r}: choose one of {', '.join(ARRANGEMENTS)}",
         )
-        require(
-            self.arrangement == "flat" or self.rule.name == "mean",
-            f"{self.rule.name} needs every update in one place: use --arrangement flat, or --aggregator mean",
-        )
+        if self.arrangement != "flat":
+            self._require_together(self.arrangement)
         require(
             self.min_updates >= self.rule.least_updates,
             f"{self.rule.name} with f={self.rule.f} needs at least {self.rule.least_updates} updates, "
             f"but min_updates is {self.min_updates}: raise it, or lower f",
+        )
+        carried = (self.server.vectors if self.server is not None else 0) + self.rule.carries_vector
+        most = (LIMITS.blob_bytes - STATE_OVERHEAD) // 4
+        require(
+            self.parameters * carried <= most,
+            f"{self.parameters} parameters: what this task carries from round to round does not fit a blob, at most "
+            f"{most // max(1, carried)} do",
         )
         require(self.round_seconds > 0, "round_seconds must be positive")
         require(0 < self.samples_cap <= LIMITS.samples, f"samples_cap {self.samples_cap}: 1 to {LIMITS.samples}")
@@ -70,22 +79,37 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.pay == "scores":
             self._require_scores()
         else:
-            unset = (self.epoch_rounds, self.evaluation, self.evaluation_slices) == (0, "", 0)
-            require(unset, "epochs and evaluation slices belong to pay = scores")
+            require(self.epoch_rounds == 0, "epochs belong to pay = scores")
+            if self.rule.measures:
+                require(
+                    self.evaluation != "", f"{self.rule.name} measures on the server's own data: name evaluation slices"
+                )
+                self._require_slices()
+            else:
+                unset = (self.evaluation, self.evaluation_slices) == ("", 0)
+                require(unset, "evaluation slices belong to pay = scores, and to rules that measure")
+
+    def _require_together(self, column: str) -> None:
+        why = refusal(self.rule, column)
+        require(not why, why)
 
     def _require_scores(self) -> None:
-        require(
-            self.rule.name in SCORED_RULES,
-            f"{self.rule.name} has no weight an update, so it cannot be scored: use --aggregator mean or multi-krum",
-        )
+        self._require_together("scores")
         require(
             self.arrangement == "flat",
             "scores need every update in one place: use --arrangement flat, or --pay participation",
+        )
+        require(
+            self.server is None,
+            "scores measure what the aggregate is worth as it is: use no server step, or --pay participation",
         )
         require(self.grid.exponent <= 0, "scores need a grid whose unit is at most 1")
         require(
             0 < self.epoch_rounds <= self.rounds, f"epoch_rounds {self.epoch_rounds}: 1 to {self.rounds}, the rounds"
         )
+        self._require_slices()
+
+    def _require_slices(self) -> None:
         digits = len(self.evaluation) == 64 and set(self.evaluation) <= set("0123456789abcdef")
         require(digits, "the evaluation root has 64 hex digits")
         require(

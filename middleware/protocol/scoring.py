@@ -23,13 +23,13 @@ from middleware.maths import contribution, reward
 from middleware.maths.contribution import Score
 from middleware.policy import Policy
 from middleware.protocol import settlement as settling
+from middleware.protocol.measuring import slice_of as slice_of
 from middleware.protocol.settlement import NONE_FORCED, Forced, Opening, Reported, Settlement
 from middleware.protocol.update import Floats, Integers
 from middleware.trust import merkle, roots
 from middleware.types import ZERO32, Header
 from middleware.wire.manifest import Manifest, ManifestScore, Scoring
 
-SLICE_PURPOSE = b"drystone/slice/1"
 NOTHING = Score(0, 0, "")
 
 Moves = tuple[Integers, ...]  # newest first, at most contribution.REMEMBERED
@@ -85,12 +85,6 @@ def known_moves(headers: Iterable[Header], model: Callable[[bytes], Floats], exp
         if header.model_in != header.model_out:
             moves += remember((), model(header.model_in), model(header.model_out), exponent)
     return tuple(moves)
-
-
-def slice_of(inputs_root: bytes, task: int, round: int, slices: int) -> int:
-    """Which evaluation slice measures a round: it follows from the inputs, so nobody knows it while updates are made."""
-    seed = hashlib.sha256(SLICE_PURPOSE + inputs_root + task.to_bytes(8, "big") + round.to_bytes(8, "big")).digest()
-    return int.from_bytes(seed, "big") % slices
 
 
 def quantise(vector: npt.NDArray[np.float64] | None, parameters: int) -> Measured:

@@ -15,9 +15,11 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from middleware.maths import aggregate, grid, reward
+from middleware.maths import aggregate, reward
+from middleware.maths.aggregate import Given, Memory
 from middleware.policy import Policy
-from middleware.protocol import sums
+from middleware.protocol import memory, sums
+from middleware.protocol.measuring import Measure, Questions, slice_of
 from middleware.protocol.sums import Summed, SumTree
 from middleware.protocol.update import Floats, Integers
 from middleware.trust import merkle, roots
@@ -25,6 +27,9 @@ from middleware.types import ZERO32, EdgeLeaf, Header, Leaf
 from middleware.wire import tensors
 from middleware.wire.commitment import Context
 from middleware.wire.manifest import Manifest, ManifestEdge, ManifestUpdate, encode_manifest
+from middleware.wire.state import State
+
+NO_MEMORY = Memory()
 
 
 class Received(msgspec.Struct, frozen=True):
@@ -72,6 +77,7 @@ class Opening(msgspec.Struct, frozen=True):
     roster_root: bytes
     roster_block: int
     rewards: Mapping[int, int]  # cumulative, node -> token units
+    state: State = memory.EMPTY  # what the round before left
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -84,7 +90,9 @@ class Settlement(msgspec.Struct, frozen=True):
     weights: dict[int, int]
     rewards: dict[int, int]
     void: bool
-    applied: Integers | None = None  # by which the model moved, on the grid; None when nothing was applied
+    applied: Integers | None = None  # the aggregate on the grid; None when nothing was applied
+    state: State = memory.EMPTY  # what the next round takes over
+    state_blob: bytes = b""  # empty where the task carries nothing
 
 
 def edge_sums(updates: Sequence[Received], weights: Mapping[int, int], parameters: int) -> Summed:
@@ -105,24 +113,36 @@ def weights_entries(updates: Sequence[Received], weights: Mapping[int, int]) -> 
     return [(u.leaf.node, 0 if u.refused else weights.get(u.leaf.node, 0)) for u in updates]
 
 
-def combine(policy: Policy, edges: Sequence[Reported], forced: Forced) -> tuple[dict[int, int], Summed]:
-    """(weight by node, the sum tree's top) of the round's rule over everything usable, in the committed order."""
-    groups = by_group(edges, forced)
+def combine(
+    policy: Policy,
+    edges: Sequence[Reported],
+    forced: Forced,
+    seed: bytes = b"",
+    recalled: Memory = NO_MEMORY,
+    questions: Questions | None = None,
+) -> tuple[dict[int, int], Summed, Memory]:
+    """(weight by node, the sum tree's top, what the rule remembers) of the round's rule over everything usable, in the
+    committed order. `seed` fixes what a rule draws: the root of the round's inputs. ValueError where the rule measures and
+    there is nothing to ask."""
+    groups, rule = by_group(edges, forced), policy.rule
     usable = [u for group in groups for u in group if not u.refused]
-    if policy.rule.name == "mean":
+    if rule.adds:
         weights = declared_weights(usable)
         members = [edge.summed if edge.summed is not None else sums.NOTHING for edge in edges]
         members += [edge_sums(group, weights, policy.parameters) for group in groups[len(edges) :]]
-        return weights, sums.over(members)
+        return weights, sums.over(members), recalled
     rows = [u.integers for u in usable if u.integers is not None]
     declared = [u.leaf.weight for u in usable]
-    if policy.rule.name in aggregate.LINEAR:
-        chosen = aggregate.linear_weights(policy.rule.name, rows, declared, policy.rule.f)
-        weights = {u.leaf.node: weight for u, weight in zip(usable, chosen, strict=True)}
-        return weights, sums.over([edge_sums(group, weights, policy.parameters) for group in groups])
-    result = aggregate.aggregate(policy.rule.name, rows, declared, policy.rule.f)
-    weights = {u.leaf.node: weight for u, weight in zip(usable, result.weights, strict=True)}
-    return weights, sums.alone(result.sums, result.total)
+    given = Given(tuple(u.leaf.node for u in usable), seed, recalled, questions)
+    if rule.linear and not rule.remembers:
+        chosen, left = aggregate.linear_weights(rule.name, rows, declared, rule.f, given), recalled
+    else:
+        result = aggregate.aggregate(rule.name, rows, declared, rule.f, given)
+        chosen, left = result.weights, result.memory
+    weights = {u.leaf.node: weight for u, weight in zip(usable, chosen, strict=True)}
+    if rule.linear:
+        return weights, sums.over([edge_sums(group, weights, policy.parameters) for group in groups]), left
+    return weights, sums.alone(result.sums, result.total) if result.total else sums.NOTHING, left
 
 
 def by_group(edges: Sequence[Reported], forced: Forced) -> list[tuple[Received, ...]]:
@@ -134,21 +154,38 @@ NONE_FORCED = Forced()
 
 
 def settle(
-    context: Context, policy: Policy, opening: Opening, edges: Sequence[Reported], forced: Forced = NONE_FORCED
+    context: Context,
+    policy: Policy,
+    opening: Opening,
+    edges: Sequence[Reported],
+    forced: Forced = NONE_FORCED,
+    measure: Measure | None = None,
 ) -> Settlement:
     """Apply the rule; `edges` in the order of the cloud's receipts. The manifest's metrics are left empty, see `finish`.
+
+    `measure` answers a rule that measures, see `measuring`; other rules need none.
 
     Under pay = scores nothing is paid here: what the updates were worth is measured on the new model, see `scoring`.
     """
     groups = by_group(edges, forced)
+    inputs = roots.inputs_tree(context, [edge.leaf for edge in edges])
     void = sum(not u.refused for group in groups for u in group) < policy.min_updates
+    state = msgspec.structs.replace(opening.state, measured=())
     if void:
         weights: dict[int, int] = {}
         summed = sums.NOTHING
     else:
-        weights, summed = combine(policy, edges, forced)
-    applied = divided(summed)
-    model = opening.model if applied is None else grid.apply(opening.model, applied, policy.grid.exponent)
+        asked = None
+        if policy.rule.measures and measure is not None:
+            chosen = slice_of(inputs.root, opening.task, opening.round, policy.evaluation_slices)
+            asked = Questions(policy, opening.model, chosen, measure)
+        weights, summed, left = combine(policy, edges, forced, inputs.root, memory.recall(state), asked)
+        state = memory.remember(policy, state, left, asked.answers if asked is not None else ())
+    applied, model = divided(summed), opening.model
+    if applied is not None:
+        model, vectors = memory.move(policy, opening.model, applied, state.vectors)
+        state = msgspec.structs.replace(state, vectors=vectors)
+    state_blob = memory.blob_of(policy, state)
     rewards = dict(opening.rewards)
     if policy.pay == "participation" and not void:
         paid = sorted(node for node, weight in weights.items() if weight > 0)
@@ -169,6 +206,7 @@ def settle(
         weight_total=sum(weights.values()),
         rewards=tuple(sorted(rewards.items())),
         metrics=b"",
+        state=memory.digest(state_blob),
     )
     header = Header(
         task=opening.task,
@@ -177,7 +215,7 @@ def settle(
         roster=opening.roster_root,
         policy=opening.policy_hash,
         model_in=opening.model_in,
-        inputs_root=roots.inputs_tree(context, [edge.leaf for edge in edges]).root,
+        inputs_root=inputs.root,
         inputs_count=len(edges),
         forced=forced.chain,
         weights_root=roots.weights_root(roots.edge_weights(weights_entries(group, weights)) for group in groups),
@@ -188,7 +226,7 @@ def settle(
         budget=ZERO32,
         manifest=ZERO32,
     )
-    return Settlement(header, manifest, model, model_blob, weights, rewards, void, applied)
+    return Settlement(header, manifest, model, model_blob, weights, rewards, void, applied, state, state_blob)
 
 
 def finish(settlement: Settlement, metrics: bytes) -> tuple[Header, bytes]:

@@ -2,14 +2,16 @@
 
 Its SHA-256 is in the header, so whoever has the manifest and the blobs it names can replay the round. It holds no body:
 frames are stored frames. Under `readers = public` it publishes the content keys after the round closed; under
-`readers = auditors` those fields are empty. Where scores are paid one field more follows, `scoring`; where participation
-is, the bytes end without it.
+`readers = auditors` those fields are empty.
+
+Behind the fields that every round has come those of features: `scoring` where scores are paid, then `state` where something
+is carried to the next round. The bytes end with the last one that is used; one that is not used, before it, is nil.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
@@ -21,7 +23,6 @@ from middleware.wire.message import SumChildren, decode_metrics
 
 REASONS = ("", "copy", "echo")  # why a score does not count (maths.contribution)
 
-_SCORED_HEAD = b"\x9f"  # MessagePack: an array of 15, one more than a manifest without scores has
 _CUMULATIVE_BYTES = 16  # rewards are 128-bit on the ledger; msgpack's integers end at 64 bits
 
 
@@ -117,6 +118,7 @@ class Manifest(msgspec.Struct, frozen=True):
     rewards: tuple[tuple[int, int], ...]
     metrics: bytes  # canonical JSON, see message.encode_metrics
     scoring: Scoring | None = None  # pay = scores
+    state: bytes = ZERO32  # SHA-256 of what the next round takes over (wire.state); zero where a task carries nothing
 
     def __post_init__(self) -> None:
         for name, value in (
@@ -127,6 +129,7 @@ class Manifest(msgspec.Struct, frozen=True):
         require_bytes("ledger address", self.ledger, 20)
         require_bytes("model_in", self.model_in, 32)
         require_bytes("model_out", self.model_out, 32)
+        require_bytes("state", self.state, 32)
         if [update.index for update in self.forced] != list(range(len(self.forced))):
             raise ConfigurationError("forced updates stand in the ledger's order, without gaps")
         nodes = [node for node, _ in self.rewards]
@@ -185,27 +188,41 @@ class _PackedScored(_Packed, frozen=True, array_like=True, forbid_unknown_fields
     scoring: _Scoring
 
 
+class _PackedStated(_Packed, frozen=True, array_like=True, forbid_unknown_fields=True):
+    scoring: _Scoring | None
+    state: bytes
+
+
+# By the bytes that MessagePack begins an array of 14, 15 or 16 fields with.
+_FORMS: Final[dict[bytes, type[_Packed]]] = {b"\x9e": _Packed, b"\x9f": _PackedScored, b"\xdc\x00\x10": _PackedStated}
+
+
 def encode_manifest(manifest: Manifest) -> bytes:
     """The canonical bytes of a manifest; their SHA-256 is `header.manifest`."""
-    fields = {name: getattr(manifest, name) for name in Manifest.__struct_fields__}
-    scoring = fields.pop("scoring")
+    fields = {name: getattr(manifest, name) for name in _Packed.__struct_fields__}
     fields["rewards"] = tuple(_Reward(node, _unsigned128(amount)) for node, amount in manifest.rewards)
-    if scoring is None:
-        return canonical.encode(_Packed(**fields))
-    return canonical.encode(_PackedScored(**fields, scoring=_pack(scoring)))
+    scoring = None if manifest.scoring is None else _pack(manifest.scoring)
+    if manifest.state != ZERO32:
+        return canonical.encode(_PackedStated(**fields, scoring=scoring, state=manifest.state))
+    if scoring is not None:
+        return canonical.encode(_PackedScored(**fields, scoring=scoring))
+    return canonical.encode(_Packed(**fields))
 
 
 def decode_manifest(data: bytes, limits: Limits = LIMITS) -> Manifest:
     """The manifest in `data`. PeerFault: "too-large" past `limits.blob_bytes`, "malformed" for any other fault."""
     if len(data) > limits.blob_bytes:
         raise PeerFault("too-large", f"manifest of {len(data)} bytes, at most {limits.blob_bytes}")
-    packed = canonical.decode(data, _PackedScored if data[:1] == _SCORED_HEAD else _Packed)
+    packed = canonical.decode(data, next((form for head, form in _FORMS.items() if data.startswith(head)), _Packed))
     decode_metrics(packed.metrics)
     fields = {name: getattr(packed, name) for name in _Packed.__struct_fields__}
     fields["rewards"] = tuple((entry.node, int.from_bytes(entry.cumulative, "big")) for entry in packed.rewards)
-    written = packed.scoring if isinstance(packed, _PackedScored) else None
+    written = packed.scoring if isinstance(packed, _PackedScored | _PackedStated) else None
+    state = packed.state if isinstance(packed, _PackedStated) else ZERO32
+    if isinstance(packed, _PackedStated) and state == ZERO32:
+        raise PeerFault("malformed", "a manifest without a state ends before it")
     return canonical.refuse_malformed(
-        lambda: Manifest(**fields, scoring=None if written is None else _unpack(written)), "Manifest"
+        lambda: Manifest(**fields, scoring=None if written is None else _unpack(written), state=state), "Manifest"
     )
 
 

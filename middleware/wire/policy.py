@@ -17,7 +17,8 @@ from middleware.types import LIMITS, Limits
 from middleware.wire.canonical import encode, refuse_malformed
 
 _decoder = msgspec.json.Decoder(Policy)
-_SCORES = ("pay", "epoch_rounds", "evaluation", "evaluation_slices")  # written only under pay = scores
+_SCORES = ("pay", "epoch_rounds")  # written only under pay = scores
+_SLICES = ("evaluation", "evaluation_slices")  # as those, and where the rule measures
 
 
 def encode_policy(policy: Policy, limits: Limits = LIMITS) -> bytes:
@@ -46,7 +47,8 @@ def policy_hash(data: bytes) -> bytes:
 def _spell(policy: Policy) -> bytes:
     fields = {name: value for name, value in msgspec.to_builtins(policy).items() if value is not None}
     if policy.pay == "participation":
-        fields = {name: value for name, value in fields.items() if name not in _SCORES}
+        unused = _SCORES if policy.rule.measures else _SCORES + _SLICES
+        fields = {name: value for name, value in fields.items() if name not in unused}
     return msgspec.json.encode(fields, order="sorted")
 
 

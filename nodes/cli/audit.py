@@ -29,9 +29,12 @@ from ledger.local import LocalLedger
 from ledger.record import OPENING
 from middleware.errors import ConfigurationError, PeerFault
 from middleware.maths.contribution import NOVEL_BITS, POINT_BITS
+from middleware.policy import Policy
+from middleware.protocol import memory
 from middleware.protocol.inclusion import Step
 from middleware.trust.keys import KeyFile, NetworkKey, checksum_address
-from middleware.types import Node, Verdict
+from middleware.types import ZERO32, Node, Verdict
+from middleware.wire.manifest import Manifest
 from nodes.cli.output import print_json, print_table, rounds_bar
 from nodes.evaluation import Evaluation
 from nodes.operator import told
@@ -78,6 +81,7 @@ def task(home: Path, log: Path | None, blobs: list[str], number: int, as_json: b
         ("cloud", _who(evidence, found.cloud)),
         ("workload", f"{policy.workload}, model {policy.model}, {policy.parameters:,} numbers"),
         ("rule", f"{policy.rule.name} (f={policy.rule.f}), {policy.arrangement}, codec {policy.codec.name}"),
+        ("server step", "by the aggregate itself" if policy.server is None else policy.server.kind),
         ("grid", f"{policy.grid.bits} bits, one unit is 2^{policy.grid.exponent}"),
         ("rounds", f"{found.head} of {policy.rounds} anchored, {'open' if found.open else 'ended'}"),
         ("reward", f"{policy.reward_per_round:,} a round; pool {evidence.index.funded.get(number, 0):,}"),
@@ -96,17 +100,22 @@ def round(home: Path, log: Path | None, blobs: list[str], task_number: int, numb
     """A round's header, its manifest, and who took part with which weight."""
     evidence = _evidence(home, log)
     item = anchored(evidence, task_number, number)
-    manifest = manifest_of(_blobs(home, blobs), item)
-    rows = participants(manifest)
+    places = _blobs(home, blobs)
+    manifest = manifest_of(places, item)
+    rows, kept = participants(manifest), _remembered(places, task_of(evidence, task_number).policy, manifest)
     if as_json:
         told = {
             name: getattr(manifest, name) for name in ("roster_block", "exponent", "void", "weight_total", "rewards")
         }
+        told |= {"state": manifest.state.hex() if manifest.state != ZERO32 else "", "standing": kept}
         metrics = {"metrics": manifest.metrics.decode()}
         print_json({"header": item.header, "position": item.position, "manifest": told | metrics, "participants": rows})
         return
     fields = [(name, _shown(getattr(item.header, name))) for name in item.header.__struct_fields__]
     _print_pairs(f"header of round {number}, anchored in block {item.position.block}", fields)
+    if manifest.state != ZERO32:
+        words = [(_who(evidence, node), f"{first} {second}") for node, (first, second) in kept.items()]
+        _print_pairs("carried to the next round", [("state", manifest.state.hex()), *words])
     void = " (void: the model stays)" if manifest.void else ""
     table = [
         (
@@ -122,6 +131,12 @@ def round(home: Path, log: Path | None, blobs: list[str], task_number: int, numb
     ]
     title = f"{len(rows)} updates{void}; the cloud reports {manifest.metrics.decode()}"
     print_table(title, ("device", "edge", "index", "samples", "weight", "refused", "bytes"), table)
+
+
+def _remembered(places: Copies, policy: Policy, manifest: Manifest) -> dict[int, tuple[int, int]]:
+    """How the rule thinks of nodes behind a round; empty where it does not, or where nobody has the state any more."""
+    blob = places.get(manifest.state) if manifest.state != ZERO32 else None
+    return {} if blob is None else dict(memory.read(policy, blob).standing)
 
 
 def node(home: Path, log: Path | None, blobs: list[str], task_number: int, name: str, as_json: bool) -> None:

@@ -56,13 +56,25 @@ ScopeOption = Annotated[
 ]
 DataOption = Annotated[
     Optional[list[str]],
-    typer.Option("--data", help="table:FILE to measure scored rounds again with; repeatable. The digits need none."),
+    typer.Option(
+        "--data", help="table:FILE to measure rounds again with, where they were; repeatable. The digits need none."
+    ),
 ]
 PayOption = Annotated[
     str, typer.Option(help="participation: equal shares each round; scores: by what updates were worth, each epoch.")
 ]
 EpochOption = Annotated[
     int, typer.Option(help="Rounds from one settlement to the next (pay scores); longer is more even.")
+]
+AggregatorOption = Annotated[
+    str, typer.Option(help="The rule by which updates become one, such as mean or nnm+median; `task rules` lists them.")
+]
+ServerOption = Annotated[
+    str,
+    typer.Option(
+        "--server",
+        help="Step by an aggregate: plain, step:ALPHA (of 256), or momentum, adagrad, adam, yogi[:RATE].",
+    ),
 ]
 KeyFileOption = Annotated[
     Optional[Path], typer.Option("--key-file", help="Key file of an auditor, or of whoever acts.")
@@ -389,8 +401,9 @@ def task_new(
     client_key: Annotated[str, typer.Option(help="Name of the column or array that says whose row it is.")] = "client",
     model: Annotated[str, typer.Option(help="auto, mlp:A-B-C, cnn1d or cnn2d.")] = "auto",
     rounds: Annotated[int, typer.Option(help="Rounds to run.")] = 20,
-    aggregator: Annotated[str, typer.Option(help="mean, median, trimmed-mean or multi-krum.")] = "multi-krum",
+    aggregator: AggregatorOption = "multi-krum",
     tolerate: Annotated[int, typer.Option(help="Lying devices that the rule must survive.")] = 1,
+    server: ServerOption = "plain",
     arrangement: Annotated[str, typer.Option(help="flat or two-level.")] = "flat",
     codec: Annotated[str, typer.Option(help="none, topk, int8 or topk+int8.")] = "none",
     density: Annotated[float, typer.Option(help="Fraction of coordinates that topk keeps.")] = 0.01,
@@ -422,13 +435,26 @@ def task_new(
 
     choices = {
         "workload": workload, "client_key": client_key, "model": model, "rounds": rounds, "aggregator": aggregator,
-        "tolerate": tolerate, "arrangement": arrangement, "codec": codec, "density": density, "grid_bits": grid_bits,
+        "server": server, "tolerate": tolerate, "arrangement": arrangement,
+        "codec": codec, "density": density, "grid_bits": grid_bits,
         "grid_exponent": grid_exponent, "min_updates": min_updates, "round_seconds": round_seconds, "epochs": epochs,
         "batch": batch, "learning_rate": learning_rate, "momentum": momentum, "readers": readers,
         "auditors": tuple(auditor or ()), "reward_per_round": reward, "samples_cap": samples_cap, "seed": seed,
         "pay": pay, "epoch": epoch, "slices": slices,
     }  # fmt: skip
     verbs.new(home, cloud, choices, window, as_json)
+
+
+@task.command("rules")
+@reported
+def task_rules(
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table in Markdown.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the rules by which updates become one: what each needs, and what it goes together with."""
+    from nodes.cli import task as verbs
+
+    verbs.rules(as_json, markdown)
 
 
 @task.command("list")
@@ -677,7 +703,8 @@ def demo(
     edges: Annotated[int, typer.Option(help="Edges to start; devices are dealt to them in blocks.")] = 2,
     rounds: Annotated[int, typer.Option(help="Rounds to run.")] = 20,
     byzantine: Annotated[str, typer.Option(help="N[:ATTACK]: the first N devices lie.")] = "1",
-    aggregator: Annotated[str, typer.Option(help="mean, median, trimmed-mean or multi-krum.")] = "multi-krum",
+    aggregator: AggregatorOption = "multi-krum",
+    server: ServerOption = "plain",
     arrangement: Annotated[str, typer.Option(help="flat or two-level.")] = "flat",
     codec: Annotated[str, typer.Option(help="none, topk, int8 or topk+int8.")] = "none",
     split: Annotated[str, typer.Option(help="iid, dirichlet:A or client.")] = "dirichlet:0.5",
@@ -696,8 +723,57 @@ def demo(
 
     verbs.run(
         out, as_json, workload=workload, client_key=client_key, devices=devices, edges=edges, rounds=rounds,
-        byzantine=byzantine, aggregator=aggregator, arrangement=arrangement, codec=codec, split=split, model=model, seed=seed,
+        byzantine=byzantine, aggregator=aggregator, server=server,
+        arrangement=arrangement, codec=codec, split=split, model=model, seed=seed,
         pay=pay, epoch=epoch, ledger=on,
+    )  # fmt: skip
+
+
+@app.command("sim")
+@reported
+def sim(
+    workload: Annotated[
+        str,
+        typer.Option(help="digits, mnist, hapt, or table:FILE for a .npz or .csv with X, y and maybe client, test."),
+    ] = "digits",
+    client_key: Annotated[str, typer.Option(help="Name of the column or array that says whose row it is.")] = "client",
+    devices: Annotated[int, typer.Option(help="Devices to simulate.")] = 1000,
+    edges: Annotated[int, typer.Option(help="Edges; devices are dealt to them in blocks.")] = 10,
+    rounds: Annotated[int, typer.Option(help="Rounds to run.")] = 5,
+    byzantine: Annotated[str, typer.Option(help="N[:ATTACK]: the first N devices lie.")] = "0",
+    aggregator: Annotated[str, typer.Option(help="mean, median, trimmed-mean or multi-krum.")] = "trimmed-mean",
+    codec: Annotated[str, typer.Option(help="none, topk, int8 or topk+int8.")] = "none",
+    density: Annotated[float, typer.Option(help="Fraction of the coordinates that topk keeps.")] = 0.01,
+    partition: Annotated[str, typer.Option(help="Who holds what: iid, dirichlet:A or client.")] = "iid",
+    samples: Annotated[
+        int, typer.Option(help="Samples that each device draws; 0 deals the data, or draws where there is too little.")
+    ] = 0,
+    model: Annotated[str, typer.Option(help="auto, mlp:A-B-C, cnn1d or cnn2d.")] = "auto",
+    epochs: Annotated[int, typer.Option(help="Passes over its samples that a device trains in a round.")] = 5,
+    batch: Annotated[int, typer.Option(help="Samples in a batch.")] = 16,
+    learning_rate: Annotated[float, typer.Option(help="Step size of local training.")] = 0.05,
+    momentum: Annotated[float, typer.Option(help="Momentum of local training.")] = 0.9,
+    wire: Annotated[
+        bool,
+        typer.Option("--wire/--no-wire", help="Keys, signatures, sealing and trees as on the wire, or none of them."),
+    ] = True,
+    ledger: Annotated[
+        Optional[bool],
+        typer.Option("--ledger/--no-ledger", help="Anchor each round on a ledger in memory. Default: as --wire."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the deal, the model and the training.")] = 0,
+    threads: Annotated[int, typer.Option(help="Threads that training may use.")] = 1,
+    out: Annotated[Path, typer.Option(help="Folder for the report and the picture.")] = Path("runs/sim"),
+    as_json: JsonOption = False,
+) -> None:
+    """Simulate thousands of devices in one process, with the code that daemons run."""
+    from nodes.cli import sim as verbs
+
+    verbs.run(
+        out, as_json, threads, workload=workload, client_key=client_key, devices=devices, edges=edges, rounds=rounds,
+        byzantine=byzantine, aggregator=aggregator, codec=codec, density=density, split=partition, samples=samples,
+        model=model, epochs=epochs, batch=batch, learning_rate=learning_rate, momentum=momentum, wire=wire,
+        ledger=wire if ledger is None else ledger, seed=seed,
     )  # fmt: skip
 
 

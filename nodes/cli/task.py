@@ -35,6 +35,23 @@ def new(home: Path, cloud: str, choices: dict[str, Any], window: int, as_json: b
     print(f"follow it: drystone task watch {number}")
 
 
+def rules(as_json: bool, markdown: bool) -> None:
+    """The table of rules: what each needs and what it goes together with."""
+    from middleware.policy import combinations
+    from middleware.policy.rule import KINDS
+
+    rows = combinations.rows()
+    if as_json:
+        print_json([{**row, "says": KINDS[row["rule"]].says if row["rule"] in KINDS else ""} for row in rows])
+    elif markdown:
+        typer.echo(combinations.markdown(), nl=False)
+    else:
+        table = [tuple(rows[0]), *(tuple(row.values()) for row in rows)]
+        widths = [max(len(row[place]) for row in table) for place in range(len(table[0]))]
+        for row in table:
+            typer.echo(" ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip())
+
+
 def listing(home: Path, as_json: bool) -> None:
     index = Home(home).read_index()
     rows = [
@@ -70,6 +87,8 @@ def show(home: Path, number: int, cloud: str, as_json: bool) -> None:
     print(f"task {number}: {_state(task)}, {task.head} of {policy.rounds} rounds anchored, {len(rounds)} settled")
     print(f"  workload {policy.workload}, model {policy.model}, {policy.parameters:,} parameters, {policy.arrangement}")
     print(f"  rule {policy.rule.name} (f={policy.rule.f}), codec {policy.codec.name}, {policy.grid.bits}-bit grid")
+    if policy.server is not None:
+        print(f"  server step {policy.server.kind}")
     print(f"  now: {describe_wait(status)}")
     print_table("", ("round", "accuracy", "updates", "missing", "void"), [
         (r["round"], f"{r['accuracy']:.4f}", r["updates"], len(r["missing"]), "void" if r["void"] else "") for r in rounds

@@ -18,6 +18,7 @@ from ledger.calls import CreateTask
 from ledger.events import Forced, KeyRotated, Registered, RoundAnchored, StatusChanged, TaskCreated, entry_of
 from middleware.policy import Policy, Rule
 from middleware.ports import Entry, Event, Position
+from middleware.protocol import memory
 from middleware.protocol import settlement as settling
 from middleware.protocol import update as updates
 from middleware.protocol.settlement import Opening, Received, Reported, Settlement
@@ -107,6 +108,7 @@ class History:
         self.manifests: list[Manifest] = []
         self.model = np.asarray(self.numbers.normal(0, 1, self.policy.parameters), np.float32)
         self.rewards: dict[int, int] = {}
+        self.state = memory.EMPTY
         self.roster_block = 0
 
     # ----------------------------------------------------------------------------------------------------------- ledger
@@ -251,10 +253,10 @@ class History:
             task=TASK, round=number, prev=self.prev(), policy_hash=policy_hash(encode_policy(self.policy)),
             model_in=self.headers[-1].model_out if self.headers else self.genesis, model=self.model,
             roster_root=roots.roster_root(self.roster(self.roster_block)), roster_block=self.roster_block,
-            rewards=self.rewards,
+            rewards=self.rewards, state=self.state,
         )  # fmt: skip
         received, forced = self.received(number), self.forced(number)
-        settlement = self.settled(number, settling.settle(DOMAIN.context, self.policy, opening, received, forced))
+        settlement = self.settled(number, self.settle(opening, received, forced))
         settlement = self.scored(number, settlement, opening, received, forced)
         header, blob = settling.finish(settlement, encode_metrics({"accuracy": 0.5, "loss": 0.5}))
         manifest = self.manifest(number, decode_manifest(blob))
@@ -262,10 +264,15 @@ class History:
             number, msgspec.structs.replace(header, manifest=self.store.put(encode_manifest(manifest)))
         )
         self.store.put(settlement.model_blob)
+        if settlement.state_blob:
+            self.store.put(settlement.state_blob)
         self.anchor(number, header)
-        self.model, self.rewards = settlement.model, dict(manifest.rewards)
+        self.model, self.rewards, self.state = settlement.model, dict(manifest.rewards), settlement.state
         self.headers.append(header)
         self.manifests.append(manifest)
+
+    def settle(self, opening: Opening, received: list[Reported], forced: settling.Forced) -> Settlement:
+        return settling.settle(DOMAIN.context, self.policy, opening, received, forced)
 
     def received(self, number: int) -> list[Reported]:
         return self.reports(number)

@@ -10,6 +10,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import numpy as np
+
 from middleware.policy import Policy
 from middleware.protocol.scoring import scores_root
 from middleware.trust import keys, merkle, roots
@@ -19,6 +22,7 @@ from middleware.types import EdgeLeaf, Header, Leaf, Receipt, Seen, Tier
 from middleware.wire import commitment, message
 from middleware.wire.manifest import Manifest, ManifestEdge, ManifestScore, ManifestUpdate, Scoring, encode_manifest
 from middleware.wire.policy import encode_policy
+from middleware.wire.state import State, encode_state
 
 SIZES = range(1, 201)
 
@@ -178,6 +182,13 @@ def message_vectors() -> dict[str, Any]:
         (ManifestEdge(report, (ManifestUpdate(STORED_UPDATE, 0, 1, digest("key")),)),), (), 1, ((11, 1 << 100),), METRICS,
         Scoring(digest("importance"), -17, 3, 5_000_000, lines),
     )  # fmt: skip
+    carried = State(
+        {11: (-3, 1 << 40), 12: (7, 0)},
+        np.array([-5, 6, 1 << 20], np.int32),
+        (np.array([0.5, -0.25, 0], np.float32),),
+        ((0.25, 1.5),),
+    )
+    stated = msgspec.structs.replace(manifest, state=digest("state"))
     return {
         "chain_id": LEDGER.chain_id,
         "ledger": LEDGER.contract.hex(),
@@ -187,6 +198,9 @@ def message_vectors() -> dict[str, Any]:
         "frames": frames,
         "manifest": encode_manifest(manifest).hex(),
         "manifest_scored": encode_manifest(scored).hex(),
+        "manifest_stated": encode_manifest(stated).hex(),
+        "manifest_scored_stated": encode_manifest(msgspec.structs.replace(scored, state=digest("state"))).hex(),
+        "state": encode_state(carried).hex(),
         "scores_root": scores_root(scored.scoring).hex(),
         "policy": encode_policy(Policy("digits", "mlp:64-256-10", 19_210)).decode(),
         "policy_scored": encode_policy(

@@ -48,6 +48,7 @@ SCORES = st.lists(
     ),
     max_size=5, unique_by=lambda one: one.node,
 )  # fmt: skip
+STATED = msgspec.structs.replace(MANIFEST, state=b"s" * 32)
 SCORED = msgspec.structs.replace(MANIFEST, scoring=Scoring(bytes(32), -17, 2, 5, (ManifestScore(3, -5, -7, 9, 1000),)))
 
 
@@ -80,7 +81,7 @@ def test_impossible_scores_cannot_be_built(build: Callable[[], object]) -> None:
 @FIXED
 @given(st.binary(max_size=100), st.integers(0, 300), st.integers(0, 300))
 def test_any_bytes_decode_or_are_malformed(noise: bytes, start: int, end: int) -> None:
-    whole = [encode_manifest(manifest) for manifest in (MANIFEST, SCORED)]
+    whole = [encode_manifest(manifest) for manifest in (MANIFEST, SCORED, STATED)]
     for attempt in (noise, *(data[:start] + noise + data[end:] for data in whole)):
         try:
             value = decode_manifest(attempt)
@@ -88,6 +89,18 @@ def test_any_bytes_decode_or_are_malformed(noise: bytes, start: int, end: int) -
             assert fault.code in {"malformed", "too-large"}
         else:
             assert encode_manifest(value) == attempt
+
+
+def test_the_bytes_end_with_the_last_feature_that_is_used() -> None:
+    both = msgspec.structs.replace(SCORED, state=b"s" * 32)
+    plain, stated = encode_manifest(MANIFEST), encode_manifest(STATED)
+    assert [encode_manifest(one)[:3] for one in (STATED, both)] == [b"\xdc\x00\x10"] * 2
+    assert (plain[:1], encode_manifest(SCORED)[:1]) == (b"\x9e", b"\x9f")
+    assert stated[3:] == plain[1:] + b"\xc0\xc4\x20" + b"s" * 32  # without scores, nil stands in their place
+    assert decode_manifest(stated) == STATED and decode_manifest(encode_manifest(both)) == both
+    for empty in (stated[:-32] + bytes(32), b"\xdc\x00\x0f" + plain[1:] + b"\xc0", b"\x9f" + plain[1:] + b"\xc0"):
+        with pytest.raises(PeerFault, match="malformed"):
+            decode_manifest(empty)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +112,7 @@ def test_any_bytes_decode_or_are_malformed(noise: bytes, start: int, end: int) -
         {"rewards": ((1 << 32, 1),)},
         {"ledger": bytes(21)},
         {"model_in": b""},
+        {"state": b""},
         {"task": -1},
     ],
 )

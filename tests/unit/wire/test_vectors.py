@@ -14,6 +14,7 @@ from middleware.wire import message
 from middleware.wire.commitment import Context
 from middleware.wire.manifest import decode_manifest, encode_manifest
 from middleware.wire.policy import decode_policy, encode_policy
+from middleware.wire.state import decode_state, encode_state
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 
@@ -49,9 +50,11 @@ def test_a_golden_frame_decodes_verifies_and_encodes_to_itself(kind: type[messag
 
 
 def test_the_golden_manifest_and_policy_decode_and_encode_to_themselves() -> None:
-    for name in ("manifest", "manifest_scored"):
+    for name in ("manifest", "manifest_scored", "manifest_stated", "manifest_scored_stated"):
         manifest = bytes.fromhex(GOLDEN[name])
         assert encode_manifest(decode_manifest(manifest)) == manifest
+    state = bytes.fromhex(GOLDEN["state"])
+    assert encode_state(decode_state(state, 3)) == state
     for name in ("policy", "policy_scored"):
         policy = GOLDEN[name].encode()
         assert encode_policy(decode_policy(policy)) == policy
