@@ -30,7 +30,7 @@ from middleware.errors import ConfigurationError
 from nodes.operator import Choices, policy_of
 
 SIZES = (1_000, 2_000, 5_000, 10_000)
-REPEATS = 1  # fresh processes a size; their median counts
+REPEATS = 3  # fresh processes a size; their median counts
 WARM = 512
 LINEAR = 0.2
 PROCESSES = 100
