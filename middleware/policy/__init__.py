@@ -7,13 +7,13 @@ all and refuses what cannot hold together; `combinations` is the table of which 
 
 from middleware.policy.codec import CODECS, CodecSpec
 from middleware.policy.grid import Grid
-from middleware.policy.privacy import NOISE_ONE, Privacy
+from middleware.policy.privacy import MICRO, NOISE_ONE, Privacy
 from middleware.policy.rule import RULES, Rule
 from middleware.policy.server import SERVER_STEPS, Server
 from middleware.policy.task import ARRANGEMENTS, MOST_SLICES, PAYS, Policy, Task
 from middleware.policy.training import Training
 
 __all__ = [
-    "ARRANGEMENTS", "CODECS", "MOST_SLICES", "NOISE_ONE", "PAYS", "RULES", "SERVER_STEPS", "CodecSpec", "Grid", "Policy",
-    "Privacy", "Rule", "Server", "Task", "Training",
+    "ARRANGEMENTS", "CODECS", "MICRO", "MOST_SLICES", "NOISE_ONE", "PAYS", "RULES", "SERVER_STEPS", "CodecSpec", "Grid",
+    "Policy", "Privacy", "Rule", "Server", "Task", "Training",
 ]  # fmt: skip

@@ -54,6 +54,11 @@ def affordable(privacy: Privacy, rounds: int) -> int:
     )
 
 
+def last_round(policy: Policy) -> int:
+    """The last round that the task may run: the policy's, or the last one that its epsilon allows."""
+    return policy.rounds if policy.privacy is None else affordable(policy.privacy, policy.rounds)
+
+
 def needed_noise(epsilon: int, rounds: int, delta: float) -> int:
     """The least noise, numerator of 256, with which the rounds cost at most `epsilon` millionths."""
     try:
