@@ -52,16 +52,18 @@ class Progress:
 
 
 def parse_byzantine(text: str) -> tuple[int, str]:
-    """(how many lie, with which attack) of "N" or "N:ATTACK"."""
-    from middleware.maths.attack import ATTACKS
+    """(how many lie, with which attack) of "N", "N:ATTACK" or "N:ATTACK:NUMBER"."""
+    from middleware.maths import attack
 
-    count, _, attack = text.partition(":")
-    attack = attack or "negate"
+    count, _, lie = text.partition(":")
+    lie = lie or "negate"
     if not count.isdigit():
         raise ConfigurationError(f"--byzantine {text!r}: write N or N:ATTACK, e.g. 2:negate")
-    if attack not in ATTACKS:
-        raise ConfigurationError(f"attack {attack!r}: choose one of {', '.join(sorted(ATTACKS))}")
-    return int(count), attack
+    try:
+        attack.require(lie)
+    except ValueError as error:
+        raise ConfigurationError(f"--byzantine: {error}") from error
+    return int(count), lie
 
 
 async def run_demo(

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ledger.artifacts import NAMES
-from ledger.calls import Admit, AnchorRound, CreateTask, Register
+from ledger.calls import Admit, AnchorRound, CreateTask, Register, RegisterBatch
 from ledger.index import Index
 from ledger.memory import MemoryLedger
 from ledger.spec import COUNCIL, PUBLISHER, REGISTRAR, Specification
@@ -25,12 +25,13 @@ from middleware.protocol import update as updates
 from middleware.protocol.measuring import Measure as Error
 from middleware.protocol.settlement import Opening, Received, Reported, Settlement
 from middleware.protocol.update import Floats
-from middleware.trust import eip712, roots
+from middleware.trust import eip712, merkle, roots
 from middleware.trust.keys import AccountKey, KeyFile, sign_edge_root, sign_message
-from middleware.types import ZERO32, EdgeLeaf, Tier
+from middleware.types import ZERO32, EdgeLeaf, Header, Tier
 from middleware.wire import tensors
 from middleware.wire.commitment import Context, pack_name
 from middleware.wire.manifest import Manifest
+from middleware.wire.members import Member, encode_members, member_data
 from middleware.wire.message import EdgeBody, EdgeReport, Update, encode_edge_body, encode_metrics
 from middleware.wire.policy import encode_policy, policy_hash
 
@@ -63,12 +64,15 @@ class Simulation:
     def __init__(
         self, ledger: Ledger, context: Context, registry: bytes, operator: AccountKey, policy: Policy, learned: Learned,
         devices: int = 8, edges: int = 2, seed: int = 0, measure: Measure | None = None,
-        samples: Callable[[int], int] = lambda device: 100, error: Error | None = None, secret: bytes = b"",
+        samples: Callable[[int], int] = lambda device: 100, error: Error | None = None, feedback: bool = False,
+        secret: bytes = b"",
     ) -> None:  # fmt: skip
+        """`feedback`: devices keep their codec's residuals from round to round."""
         self.ledger, self.context, self.operator, self.policy, self.learned = ledger, context, operator, policy, learned
         self.domain = eip712.Domain(context.chain_id, context.ledger)
         self.registry = eip712.Domain(context.chain_id, registry)
-        self.measure, self.samples, self.error, self.secret = measure, samples, error, secret
+        self.measure, self.samples, self.error, self.feedback = measure, samples, error, feedback
+        self.secret = secret  # of a private task's noise
         self.devices, self.edges = devices, edges
         self.generator = np.random.default_rng(seed)
         self.keys: dict[int, KeyFile] = {}  # by node id: 1 is the cloud, then the edges, then the devices
@@ -80,7 +84,9 @@ class Simulation:
         self.state = memory.EMPTY
         self.blobs: dict[bytes, bytes] = {}
         self.prev = ZERO32
+        self.residuals: dict[int, Floats] = {}  # by device's node id
         self.task = self.round = self.sequence = 0
+        self.sent = 0  # bytes of sealed bodies
 
     def _random(self, count: int) -> bytes:
         return self.generator.bytes(count)
@@ -98,11 +104,12 @@ class Simulation:
 
     # ------------------------------------------------------------------------------------------------------------ joining
 
-    async def join(self) -> None:
-        """Register and admit everyone, fund nothing, create the task."""
+    async def join(self, batch: bool = False) -> None:
+        """Register and admit everyone, fund nothing, create the task. `batch`: the devices in one transaction."""
         plan = [("cloud", Tier.CLOUD, 0)]
         plan += [(f"edge-{n + 1}", Tier.EDGE, 1) for n in range(self.edges)]
-        plan += [(f"device-{d + 1}", Tier.END, 2 + d * self.edges // self.devices) for d in range(self.devices)]
+        devices = [(f"device-{d + 1}", Tier.END, 2 + d * self.edges // self.devices) for d in range(self.devices)]
+        plan += [] if batch else devices
         for number, (name, tier, parent) in enumerate(plan, start=1):
             keys = KeyFile.generate(self._random)
             self.keys[number] = keys
@@ -111,19 +118,40 @@ class Simulation:
         for node in self.index.roster().nodes.values():
             if node.status.name == "PENDING":
                 await self.ledger.send(Admit(node.id), self.operator)
+        if batch:
+            await self._enrol(devices)
         blob = tensors.encode_model(self.model)
         await self.ledger.send(CreateTask.of(1, 0, tensors.model_hash(blob), self.policy), self.operator)
         await self.refresh()
         self.task = max(self.index.tasks)
         self.blobs[tensors.model_hash(blob)] = blob
 
-    def _registration(self, keys: KeyFile, name: str, tier: Tier, parent: int) -> Register:
+    async def _enrol(self, devices: list[tuple[str, Tier, int]]) -> None:
+        """All devices as one batch of the operator's, a registrar, so that they are active at once; its list is a blob."""
+        members = []
+        for number, (name, tier, parent) in enumerate(devices, start=2 + self.edges):
+            keys = self.keys[number] = KeyFile.generate(self._random)
+            made = self._registration(keys, name, tier, parent, self.operator.address)
+            members.append(
+                Member(
+                    made.net_key, made.account, parent, made.name, made.meta_hash, made.deadline, made.account_signature,
+                    made.net_key_proof,
+                )
+            )  # fmt: skip
+        listed = encode_members(members)
+        self.blobs[tensors.model_hash(listed)] = listed
+        root = merkle.root(map(member_data, members))
+        await self.ledger.send(RegisterBatch(root, len(members), tensors.model_hash(listed)), self.operator)
+
+    def _registration(self, keys: KeyFile, name: str, tier: Tier, parent: int, owner: bytes = b"") -> Register:
+        """Signed by both keys; a node without another `owner` is its own."""
         account = keys.account.address
+        owner = owner or account
         digest = eip712.registration_digest(
             self.registry,
             keys.network.public,
             account,
-            account,
+            owner,
             int(tier),
             parent,
             pack_name(name),
@@ -131,7 +159,7 @@ class Simulation:
             FAR_DEADLINE,
         )
         return Register(
-            keys.network.public, account, account, int(tier), parent, pack_name(name), ZERO32, FAR_DEADLINE,
+            keys.network.public, account, owner, int(tier), parent, pack_name(name), ZERO32, FAR_DEADLINE,
             keys.account.sign_digest(digest), keys.network.sign_digest(digest),
         )  # fmt: skip
 
@@ -142,6 +170,11 @@ class Simulation:
 
     async def play(self) -> tuple[Settlement, Outcome]:
         """One round from the devices' training to the anchored header."""
+        settlement, header = await self.settle()
+        return settlement, await self.ledger.send(AnchorRound(header), self.cloud)
+
+    async def settle(self) -> tuple[Settlement, Header]:
+        """One round up to the header that nobody has anchored yet."""
         await self.refresh()
         self.round += 1
         opening = Opening(
@@ -159,11 +192,10 @@ class Simulation:
         self.blobs[header.model_out] = settlement.model_blob
         if settlement.state_blob:
             self.blobs[settlement.manifest.state] = settlement.state_blob
-        outcome = await self.ledger.send(AnchorRound(header), self.cloud)
         self.moves = scoring.remember(self.moves, self.model, settlement.model, self.policy.grid.exponent)
         self.prev, self.model, self.rewards = eip712.header_hash(header), settlement.model, settlement.rewards
         self.last, self.state = settlement.manifest, settlement.state
-        return settlement, outcome
+        return settlement, header
 
     def _score(self, opening: Opening, settlement: Settlement, reports: list[Reported]) -> Settlement:
         """Measure the round, keep what was measured, and pay by it."""
@@ -211,9 +243,12 @@ class Simulation:
         readers = [self.keys[edge].network.public, self.keys[1].network.public]
         samples = self.samples(number)
         composed = updates.compose(
-            learned, None, self.policy, (self.task, self.round, device, edge, self.sequence), samples,
+            learned, self.residuals.get(device), self.policy, (self.task, self.round, device, edge, self.sequence), samples,
             encode_metrics({"samples": samples}), readers, self._random,
         )  # fmt: skip
+        if self.feedback and composed.residual is not None:
+            self.residuals[device] = composed.residual
+        self.sent += len(composed.body)
         message = Update(
             device,
             self.sequence,

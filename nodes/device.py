@@ -18,9 +18,9 @@ import numpy as np
 from ledger.calls import Register
 from ledger.index import Index
 from middleware.errors import ConfigurationError, PeerFault, Unavailable
+from middleware.learn.poison import lie
 from middleware.learn.train import train
 from middleware.learn.workload import Workload
-from middleware.maths import attack
 from middleware.policy import Policy
 from middleware.protocol import inclusion
 from middleware.protocol import update as updates
@@ -48,6 +48,7 @@ class Device:
         self.workloads = workloads
         self.state = Member()
         self.offer: Signed[Offer] | None = None
+        self.known: updates.Floats | None = None  # the model that the last round started from
         self.proven = self.omitted = 0
         self.silent = 0  # rounds in a row that ended without an answer from the edge
         self.remedies: list[str] = []  # what the owner may do about broken promises, as a command line
@@ -147,13 +148,15 @@ class Device:
     ) -> tuple[updates.Composed, Signed[Update]]:
         agent = self.agent
         started = time.time()
-        result = train(workload, policy, model, offer.round, agent.id, agent.config.device)
+        place, device = (offer.round, agent.id), agent.config.device
+        if agent.config.attack:
+            moved = None if self.known is None or len(self.known) != len(model) else model - self.known
+            result = lie(agent.config.attack, workload, policy, model, *place, moved, device)
+        else:
+            result = train(workload, policy, model, *place, device)
+        self.known = model
         finished = time.time()
         update = result.update
-        if agent.config.attack:
-            update = attack.ATTACKS[agent.config.attack](
-                update, np.random.default_rng([policy.seed, offer.round, agent.id])
-            )
         told: dict[str, int | float | str] = {
             "started": started,
             "finished": finished,

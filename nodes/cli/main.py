@@ -755,6 +755,54 @@ def demo(
     )  # fmt: skip
 
 
+@app.command("sim")
+@reported
+def sim(
+    workload: Annotated[
+        str,
+        typer.Option(help="digits, mnist, hapt, or table:FILE for a .npz or .csv with X, y and maybe client, test."),
+    ] = "digits",
+    client_key: Annotated[str, typer.Option(help="Name of the column or array that says whose row it is.")] = "client",
+    devices: Annotated[int, typer.Option(help="Devices to simulate.")] = 1000,
+    edges: Annotated[int, typer.Option(help="Edges; devices are dealt to them in blocks.")] = 10,
+    rounds: Annotated[int, typer.Option(help="Rounds to run.")] = 5,
+    byzantine: Annotated[str, typer.Option(help="N[:ATTACK]: the first N devices lie.")] = "0",
+    aggregator: Annotated[str, typer.Option(help="mean, median, trimmed-mean or multi-krum.")] = "trimmed-mean",
+    codec: Annotated[str, typer.Option(help="none, topk, int8 or topk+int8.")] = "none",
+    density: Annotated[float, typer.Option(help="Fraction of the coordinates that topk keeps.")] = 0.01,
+    partition: Annotated[str, typer.Option(help="Who holds what: iid, dirichlet:A or client.")] = "iid",
+    samples: Annotated[
+        int, typer.Option(help="Samples that each device draws; 0 deals the data, or draws where there is too little.")
+    ] = 0,
+    model: Annotated[str, typer.Option(help="auto, mlp:A-B-C, cnn1d or cnn2d.")] = "auto",
+    epochs: Annotated[int, typer.Option(help="Passes over its samples that a device trains in a round.")] = 5,
+    batch: Annotated[int, typer.Option(help="Samples in a batch.")] = 16,
+    learning_rate: Annotated[float, typer.Option(help="Step size of local training.")] = 0.05,
+    momentum: Annotated[float, typer.Option(help="Momentum of local training.")] = 0.9,
+    wire: Annotated[
+        bool,
+        typer.Option("--wire/--no-wire", help="Keys, signatures, sealing and trees as on the wire, or none of them."),
+    ] = True,
+    ledger: Annotated[
+        Optional[bool],
+        typer.Option("--ledger/--no-ledger", help="Anchor each round on a ledger in memory. Default: as --wire."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the deal, the model and the training.")] = 0,
+    threads: Annotated[int, typer.Option(help="Threads that training may use.")] = 1,
+    out: Annotated[Path, typer.Option(help="Folder for the report and the picture.")] = Path("runs/sim"),
+    as_json: JsonOption = False,
+) -> None:
+    """Simulate thousands of devices in one process, with the code that daemons run."""
+    from nodes.cli import sim as verbs
+
+    verbs.run(
+        out, as_json, threads, workload=workload, client_key=client_key, devices=devices, edges=edges, rounds=rounds,
+        byzantine=byzantine, aggregator=aggregator, codec=codec, density=density, split=partition, samples=samples,
+        model=model, epochs=epochs, batch=batch, learning_rate=learning_rate, momentum=momentum, wire=wire,
+        ledger=wire if ledger is None else ledger, seed=seed,
+    )  # fmt: skip
+
+
 def main() -> None:
     app()
 

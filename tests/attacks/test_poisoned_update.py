@@ -14,6 +14,12 @@ from middleware.trust.keys import AccountKey
 
 OPERATOR = AccountKey(bytes(range(1, 33)))
 PARAMETERS, DEVICES, LIARS = 600, 10, 2
+HIDDEN = {
+    "fang-krum",
+    "free-rider",
+    "mimic",
+    "sybil",
+}  # lies that look like one honest update: selected, and harmless here
 TARGET = np.linspace(-1, 1, PARAMETERS, dtype=np.float32)
 
 
@@ -30,7 +36,11 @@ async def distance(rule: Rule, lie: str) -> tuple[float, list[int]]:
     def learned(device: int, round: int, model: Floats) -> Floats:
         numbers = np.random.default_rng([device, round])
         step = (TARGET - model) * np.float32(0.5) + numbers.normal(0, 0.01, PARAMETERS).astype(np.float32)
-        return attack.ATTACKS[lie](step, numbers) if device < LIARS else step
+        if device >= LIARS:
+            return step
+        noise = np.random.default_rng(round).normal(0, 0.01, (DEVICES - LIARS, PARAMETERS)).astype(np.float32)
+        honest = (TARGET - model) * np.float32(0.5) + noise
+        return attack.parse(lie).tell(attack.Seen(step, honest, numbers, liars=LIARS))
 
     ledger, context, registry = in_memory(OPERATOR)
     world = Simulation(ledger, context, registry, OPERATOR, policy(rule), learned, DEVICES, edges=2)
@@ -45,7 +55,7 @@ async def distance(rule: Rule, lie: str) -> tuple[float, list[int]]:
 async def test_a_robust_rule_learns_in_spite_of_liars(rule: str, lie: str) -> None:
     far, given = await distance(Rule(rule, LIARS), lie)
     assert far < 0.15
-    assert rule != "multi-krum" or set(given) == {0}
+    assert rule != "multi-krum" or lie in HIDDEN or set(given) == {0}
 
 
 async def test_the_mean_does_not() -> None:

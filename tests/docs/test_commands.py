@@ -36,7 +36,7 @@ PROMISED = {
 }
 READING = (
     "node list", "task list", "task show", "task watch", "audit log", "audit task", "audit round", "audit node", "audit update",
-    "audit verify", "audit replay", "audit explain", "audit bundle", "audit verify-bundle", "demo",
+    "audit verify", "audit replay", "audit explain", "audit bundle", "audit verify-bundle", "demo", "sim",
 )  # fmt: skip
 
 
@@ -88,7 +88,7 @@ def test_a_command_that_a_document_shows_exists_and_takes_those_options(call: st
         words.pop(0)
     name = next((n for n in COMMANDS if words[: len(n.split())] == n.split()), None)
     assert name is not None, call
-    taken = {option for parameter in COMMANDS[name].params for option in parameter.opts}
+    taken = {option for parameter in COMMANDS[name].params for option in (*parameter.opts, *parameter.secondary_opts)}
     for word in words:
         if word.startswith("--"):
             assert word.partition("=")[0] in taken, call

@@ -76,23 +76,6 @@ def test_an_honest_history_is_valid_with_and_without_the_data(screen: str) -> No
         assert 0 <= chosen < 3
 
 
-class Invents(Measuring):
-    """In round 2 the cloud's rule is told that the liar does no harm."""
-
-    def measure(self, model: Floats, slice: int) -> tuple[float, float]:
-        error, loss = distance(model, slice)
-        return (error / 2, loss / 2) if len(self.headers) == 1 else (error, loss)
-
-
-def test_invented_measurements_are_named_by_whoever_has_the_data() -> None:
-    history = Invents(measured()).run()
-    assert verify(history.record, history.store).verdict is Verdict.VALID
-    report = verify(history.record, history.store, evaluation=Data())
-    assert report.first is not None
-    assert (report.first.subject, report.first.round, report.verdict) == ("measurements", 2, Verdict.INVALID)
-    assert "anchor transaction" in report.first.proven_by
-
-
 def test_without_the_record_the_round_cannot_be_repeated() -> None:
     history = Measuring(measured()).run()
     del history.store.blobs[history.manifests[1].state]

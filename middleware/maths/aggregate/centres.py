@@ -26,7 +26,7 @@ import numpy as np
 
 from middleware.maths.aggregate.distances import Products, squared_distances
 from middleware.maths.aggregate.given import NOTHING_GIVEN, Aggregate, Given, Memory, Rows
-from middleware.maths.aggregate.linear import add_weighted, divide, dot_products, linear, squared_norms, weighted_sums
+from middleware.maths.aggregate.linear import add_weighted, divide, linear, squared_lengths, weighted_sums
 
 UNIT: Final = 1 << 12  # what a weight or a factor of 1 is
 ITERATIONS: Final = 50
@@ -77,13 +77,9 @@ def centred_clipping(rows: Rows, weights: Sequence[int], f: int, given: Given = 
     """
     count, centre = len(rows), given.memory.centre
     _require_majority("centred-clipping", count, f)
-    lengths = squared_norms(rows)
-    if centre is not None:
-        if centre.shape != (len(rows[0]),):
-            raise ValueError(f"a centre of {centre.shape} numbers is not one of updates of {len(rows[0])}")
-        own = squared_norms([centre])[0]
-        lengths = [length - 2 * one + own for length, one in zip(lengths, dot_products(rows, centre), strict=True)]
-    factors = _clipped(lengths)
+    if centre is not None and centre.shape != rows[0].shape:
+        raise ValueError(f"a centre of {centre.shape} numbers is not one of updates of {len(rows[0])}")
+    factors = _clipped(squared_lengths(rows, centre))
     sums, total = weighted_sums(rows, factors), count * UNIT
     if centre is not None:
         add_weighted(sums, centre, total - sum(factors))
@@ -92,7 +88,7 @@ def centred_clipping(rows: Rows, weights: Sequence[int], f: int, given: Given = 
 
 def norm_clipping(rows: Rows, weights: Sequence[int], f: int = 0, given: Given = NOTHING_GIVEN) -> Aggregate:
     """The mean of the rows, each cut to the median length. A weight is the row's clipping factor."""
-    factors = _clipped(squared_norms(rows))
+    factors = _clipped(squared_lengths(rows))
     return Aggregate(factors, weighted_sums(rows, factors), len(rows) * UNIT)
 
 

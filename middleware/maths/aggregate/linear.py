@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from middleware.maths.aggregate.blocks import blocks, columns_that_fit, gather, in_spans, largest_of
 from middleware.maths.aggregate.given import NOTHING_GIVEN, Aggregate, Given, Integers, Rows, Sums
@@ -94,37 +93,22 @@ def mean_weights(rows: Rows, weights: Sequence[int], f: int = 0, given: Given = 
     return tuple(weights)
 
 
-def dot_products(rows: Rows, vector: npt.NDArray[Any]) -> list[int]:
-    """The inner product of each row (d,) with a vector (d,) of integers, exact."""
-    largest = max(1, largest_of(rows)) * max(1, largest_of([vector]))
-    count, length = len(rows), vector.size
+def squared_lengths(rows: Rows, centre: Integers | None = None) -> list[int]:
+    """The squared length of each row (d,), or of its difference to a centre (d,), exact: |x|^2 - 2 x.c + |c|^2."""
+    count, length = len(rows), len(rows[0])
+    largest = max(1, largest_of(rows), 0 if centre is None else largest_of([centre]))
 
     def work(first: int, end: int) -> list[int]:
-        width = max(1, min(columns_that_fit(count, 8), end - first, (1 << 53) // largest - 1))
-        buffer, other = np.empty((count, width)), np.empty(width)
-        totals = [0] * count
+        width = max(1, min(columns_that_fit(count, 8), end - first, (1 << 53) // (largest * largest) - 1))
+        buffer, totals = np.empty((count, width)), [0] * count
         for part in blocks(first, end, width):
-            short = other[: part.stop - part.start]
-            short[...] = vector[part]
-            found = gather(rows, part, buffer) @ short
-            totals = [total + int(one) for total, one in zip(totals, found, strict=True)]
-        return totals
-
-    return [sum(parts) for parts in zip(*in_spans(work, count, length), strict=True)]
-
-
-def squared_norms(rows: Rows) -> list[int]:
-    """The squared length of each row (d,), exact."""
-    largest, count, length = max(1, largest_of(rows)), len(rows), len(rows[0])
-
-    def work(first: int, end: int) -> list[int]:
-        width = max(1, min(BLOCK, end - first, (1 << 53) // (largest * largest) - 1))
-        buffer, totals = np.empty(width), [0] * count
-        for index, row in enumerate(rows):
-            for part in blocks(first, end, width):
-                short = buffer[: part.stop - part.start]
-                short[...] = row[part]
-                totals[index] += int(short @ short)
+            block = gather(rows, part, buffer)
+            found = [int(one) for one in np.vecdot(block, block)]
+            if centre is not None:
+                middle = centre[part].astype(np.float64)
+                own = int(np.vecdot(middle, middle))
+                found = [one - 2 * int(dot) + own for one, dot in zip(found, np.vecdot(block, middle), strict=True)]
+            totals = [total + one for total, one in zip(totals, found, strict=True)]
         return totals
 
     return [sum(parts) for parts in zip(*in_spans(work, count, length), strict=True)]

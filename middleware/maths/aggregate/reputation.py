@@ -8,9 +8,9 @@
             by a reputation that falls by a quarter in a suspect round and rises by a quarter in another
 
 Where we depart from the papers. AFA weighs by declared samples too, which a liar chooses: here all count alike, and the liars'
-samples buy nothing. CONTRA maps the similarity to a weight by a logarithm, whose last bit depends on the machine: here the
-weight is twice the dissimilarity, relative to the most dissimilar update and at most 1, so that whoever is half as dissimilar
-as the least alike one counts in full. Each update is held against the f - 1 that it is most like: a liar has so many accomplices.
+samples buy nothing. CONTRA maps the similarity to a weight by a logarithm, whose last bit depends on the machine: here whoever
+is at least a quarter as dissimilar as the least alike update counts in full, and whoever is less so counts in proportion and is
+suspect. Each update is held against the f - 1 that it is most like: a liar has so many accomplices.
 
 Cosines come from the exact Gram matrix; what follows is quotients, roots and `fsum`, each rounded once, so order and machine
 do not matter. The standing of a sender is (alpha, beta), or (reputation of `FULL`, rounds).
@@ -33,7 +33,7 @@ XI_STEP: Final = 0.5  # and how many more in each pass after it
 CERTAIN: Final = (95, 100)  # AFA: the probability above which a sender is blocked
 
 FULL: Final = 4  # CONTRA: reputation in steps, so that a suspect sender is out after as many rounds
-SUSPECT: Final = 0.25  # CONTRA: below this dissimilarity, relative to the most dissimilar update, a round counts as bad
+SUSPECT: Final = 0.25  # CONTRA: of the most dissimilar update's dissimilarity; who has less is suspect in this round
 
 
 # ---------------------------------------------------------------------------------------------------------------- AFA
@@ -41,6 +41,8 @@ SUSPECT: Final = 0.25  # CONTRA: below this dissimilarity, relative to the most 
 
 def blocked(alpha: int, beta: int) -> bool:
     """Whether Pr(p < 1/2) > 0.95 for p of the Beta distribution with these counts, which for integers is a binomial tail."""
+    if alpha >= beta:  # at least half of it lies above 1/2
+        return False
     trials = alpha + beta - 1
     tail = sum(comb(trials, k) for k in range(alpha, trials + 1))
     return tail * CERTAIN[1] > CERTAIN[0] << trials
@@ -137,7 +139,7 @@ def _contra(rows: Rows, f: int, given: Given) -> tuple[tuple[int, ...], Memory]:
         reputation, rounds = standing.get(sender, (FULL, 0))
         reputation = max(0, reputation - 1) if one < SUSPECT else min(FULL, reputation + 1)
         standing[sender] = (reputation, rounds + 1)
-        chosen.append(int(UNIT * min(1.0, 2 * one)) * reputation // FULL)
+        chosen.append(int(UNIT * min(1.0, one / SUSPECT)) * reputation // FULL)
     return tuple(chosen), Memory(standing=standing)
 
 

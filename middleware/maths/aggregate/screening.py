@@ -30,11 +30,6 @@ def impacts(
     inner: Inner, rows: Rows, weights: Sequence[int], f: int, given: Given, evaluate: Measure
 ) -> list[tuple[float, float]]:
     """By how much each row raises (error, loss) of the aggregate, as `evaluate` measures them."""
-    if given.evaluate is None:
-        raise ValueError(
-            "Fang's rules measure aggregates on a server's own data: name such a data set, or another rule"
-        )
-    evaluate = given.evaluate
     everyone = range(len(rows))
 
     def measured(chosen: Sequence[int]) -> tuple[float, float]:

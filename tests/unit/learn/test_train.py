@@ -147,7 +147,7 @@ def test_training_on_a_gpu_learns_what_the_cpu_learns(share: Classification) -> 
 
 def test_eight_devices_with_a_liar_learn_the_digits() -> None:
     """The demo without the network: the integers, the rule and the training meet their bars together."""
-    from middleware.maths import aggregate, attack, grid
+    from middleware.maths import aggregate, grid
 
     name = "mlp:64-256-10"
     policy = Policy(workload="digits", model=name, parameters=models.count(name), rule=Rule("multi-krum", 1))
@@ -155,7 +155,7 @@ def test_eight_devices_with_a_liar_learn_the_digits() -> None:
     model, left_out = genesis(policy), set()
     for number in range(1, 11):
         updates = [train(share, policy, model, number, node).update for node, share in enumerate(shares)]
-        updates[0] = attack.ATTACKS["negate"](updates[0], np.random.default_rng(0))
+        updates[0] = -10 * updates[0]
         rows = [grid.to_grid(update, policy.grid.bits, policy.grid.exponent)[0] for update in updates]
         result = aggregate.aggregate("multi-krum", rows, [len(share.data()) for share in shares], 1)
         left_out |= {index for index, weight in enumerate(result.weights) if weight == 0}
