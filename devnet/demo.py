@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable
@@ -25,8 +27,12 @@ from ledger.local import LocalLedger
 from ledger.record import export_record
 from middleware.errors import ConfigurationError, Unavailable
 from middleware.policy import Policy
+from middleware.protocol.budget import commitment, last_round
+from middleware.trust.keys import KeyFile, NetworkKey
 from nodes.cloud import Summary
+from nodes.create import write_keys
 from nodes.operator import Choices, Operator, policy_of, read_blob, told
+from nodes.secrets import keep, new_secret
 
 if TYPE_CHECKING:
     from middleware.learn.workload import Classification
@@ -66,7 +72,20 @@ async def run_demo(
 ) -> dict[str, Any]:  # fmt: skip
     """Run it all on a chain ("evm") or a local log ("local"); returns the report. `faults(fleet)` may be a coroutine function
     that injects failures meanwhile."""
+    secret, auditor = b"", None
+    if choices.dp is not None:
+        secret, auditor = new_secret(), KeyFile.generate(os.urandom)
+        choices = msgspec.structs.replace(
+            choices,
+            dp_commitment=commitment(secret),
+            dp_clients=shape.devices,
+            auditors=(auditor.network.public.hex(),),
+        )
     policy = policy_of(choices)
+    if last_round(policy) < policy.rounds:
+        raise ConfigurationError(
+            f"only {last_round(policy)} rounds fit this epsilon: use more --dp-noise, or fewer --rounds"
+        )
     await asyncio.to_thread(pooled_data, shape, policy)  # a deal that cannot be made is refused before anything starts
     world = out / "world"
     if world.exists():
@@ -74,6 +93,9 @@ async def run_demo(
     world.mkdir(parents=True)
     with Fleet(world, shape, on=on) as fleet:
         await fleet.start(progress.step)
+        if auditor is not None:
+            keep(fleet.folder("cloud"), secret)
+            write_keys(world / "auditor.json", auditor)
         disturb = asyncio.ensure_future(faults(fleet)) if faults is not None else None
         async with fleet.ledger() as ledger:
             run = Run(fleet, ledger, policy, progress, disturb)
@@ -85,7 +107,7 @@ async def run_demo(
         progress.step("training centrally, for comparison")
         central = await asyncio.to_thread(central_curve, shape, policy, run.summaries, fleet)
         progress.step("auditing")
-        audit = await asyncio.to_thread(verify_run, out, fleet)
+        audit = await asyncio.to_thread(verify_run, out, fleet, None if auditor is None else auditor.network, secret)
         report = {**record, "central": central, "central_accuracy": central[-1], "audit": audit}
     draw_accuracy(out / "accuracy.png", report)
     (out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
@@ -279,12 +301,16 @@ def central_curve(shape: Shape, policy: Policy, rounds: list[Summary], fleet: Fl
     """The central run: the honest devices' data pooled, as many gradient steps a round as a device took on average."""
     from middleware.learn.train import central
 
+    data = pooled_data(shape, policy)
+    if policy.privacy is not None:  # devices do not tell their steps
+        share = math.ceil(len(data.data().labels) / (shape.devices * policy.training.batch))
+        return central(data, policy, [policy.training.epochs * share] * len(rounds))
     steps = [round(sum(row.steps.values()) / max(1, len(row.steps))) for row in rounds]
-    return central(pooled_data(shape, policy), policy, steps)
+    return central(data, policy, steps)
 
 
-def verify_run(out: Path, fleet: Fleet) -> dict[str, int]:
+def verify_run(out: Path, fleet: Fleet, reader: NetworkKey | None = None, secret: bytes = b"") -> dict[str, int]:
     """`drystone audit verify` over the exported record and the nodes' blobs: {valid, invalid, unverifiable}."""
     from nodes.records import verify_exported
 
-    return verify_exported(out / "ledger.jsonl", fleet.home)
+    return verify_exported(out / "ledger.jsonl", fleet.home, reader, secret)

@@ -88,3 +88,23 @@ def draw_table(
     figure.tight_layout()
     figure.savefig(path)
     pyplot.close(figure)
+
+
+def draw_privacy(path: Path, accuracy: dict[float, float], plain: float) -> None:
+    """A PNG of the accuracy at each epsilon, and without privacy."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 4.5), dpi=120)
+    axes.plot(list(accuracy), list(accuracy.values()), marker="o", color="#2a6f97", label="client-level privacy")
+    axes.axhline(plain, linestyle="--", color="#a44a3f", label="no privacy")
+    axes.set(xlabel="epsilon of the whole task", ylabel="test accuracy", ylim=(0, 1.02), xscale="log")
+    axes.set_xticks(list(accuracy), [f"{epsilon:g}" for epsilon in accuracy])
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    pyplot.close(figure)

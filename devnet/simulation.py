@@ -65,12 +65,14 @@ class Simulation:
         self, ledger: Ledger, context: Context, registry: bytes, operator: AccountKey, policy: Policy, learned: Learned,
         devices: int = 8, edges: int = 2, seed: int = 0, measure: Measure | None = None,
         samples: Callable[[int], int] = lambda device: 100, error: Error | None = None, feedback: bool = False,
+        secret: bytes = b"",
     ) -> None:  # fmt: skip
         """`feedback`: devices keep their codec's residuals from round to round."""
         self.ledger, self.context, self.operator, self.policy, self.learned = ledger, context, operator, policy, learned
         self.domain = eip712.Domain(context.chain_id, context.ledger)
         self.registry = eip712.Domain(context.chain_id, registry)
         self.measure, self.samples, self.error, self.feedback = measure, samples, error, feedback
+        self.secret = secret  # of a private task's noise
         self.devices, self.edges = devices, edges
         self.generator = np.random.default_rng(seed)
         self.keys: dict[int, KeyFile] = {}  # by node id: 1 is the cloud, then the edges, then the devices
@@ -179,7 +181,7 @@ class Simulation:
             task=self.task, round=self.round, prev=self.prev, policy_hash=policy_hash(encode_policy(self.policy)),
             model_in=tensors.model_hash(tensors.encode_model(self.model)), model=self.model,
             roster_root=roots.roster_root(self.index.roster()), roster_block=self.index.head_block, rewards=self.rewards,
-            state=self.state,
+            state=self.state, secret=self.secret,
         )  # fmt: skip
         reports = [self._edge(edge) for edge in self.edge_ids()]
         settlement = settling.settle(self.context, self.policy, opening, reports, measure=self.error)

@@ -265,7 +265,9 @@ class CreateTask(_Ledger, frozen=True):
     def of(cls, cloud: int, window: int, genesis_model: bytes, policy: Policy) -> CreateTask:
         """The task that `policy` asks for. A trim that the contract has no room for is left to replay."""
         judged = combinations.judged(policy.rule)
-        rule = LINEAR if judged == combinations.LINEAR else REPLAY
+        rule = (
+            LINEAR if judged == combinations.LINEAR and policy.privacy is None else REPLAY
+        )  # noise is no sum of inputs
         if judged == combinations.COORDINATE:
             rule = _COORDINATEWISE[policy.rule.name]
         if policy.arrangement == "two-level":

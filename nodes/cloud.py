@@ -25,7 +25,7 @@ from middleware.errors import ConfigurationError, PeerFault, Unavailable
 from middleware.learn.train import evaluate
 from middleware.learn.workload import genesis
 from middleware.policy import Policy, Task
-from middleware.protocol import inclusion, memory, scoring, sums
+from middleware.protocol import budget, inclusion, memory, scoring, sums
 from middleware.protocol import settlement as settling
 from middleware.protocol import update as updates
 from middleware.protocol.machine import Parent, Phase
@@ -69,6 +69,7 @@ from nodes.answers import Answers
 from nodes.evaluation import error, evaluation_root, measure
 from nodes.gather import Gathering
 from nodes.http import Handler, Upload
+from nodes.secrets import secret_of
 from nodes.store import Contribution
 from nodes.workloads import Workloads
 
@@ -110,6 +111,7 @@ class Cloud:
         self.task: Task | None = None
         self.model = np.zeros(0, np.float32)
         self.moves: scoring.Moves = ()
+        self.secret = b""  # of a private task's noise
         self.carried = scoring.Carried(0, {})
         self.opening: Opening | None = None
         self.opened_at = 0.0
@@ -189,13 +191,17 @@ class Cloud:
         if task.policy.pay == "scores":
             settled = [canonical.decode(row[1], Header) for row in agent.store.settled(task.id)]
             self.moves = await loop.run_in_executor(agent.pool, self._known_moves, task, settled)
-        while head < task.policy.rounds and self._still_open(task):
+        self.secret = secret_of(agent.settings.folder, task.policy)
+        last = budget.last_round(task.policy)
+        while head < last and self._still_open(task):
             if not await self._ready(task):
                 continue
             await self._open_round(task, head + 1)
             while self._head(task.id)[0] == head and self._still_open(task):
                 await self._over_or_stopped()
             head = self._head(task.id)[0]
+        if head == last < task.policy.rounds:
+            LOG.warning("task %d ends after round %d: one more would pass its epsilon", task.id, head)
         await agent.sound()
         self._end(task, head)
 
@@ -253,6 +259,7 @@ class Cloud:
             task=task.id, round=number, prev=prev, policy_hash=task.policy_hash, model_in=offer.message.model_in,
             model=self.model, roster_root=roots.roster_root(roster), roster_block=offer.message.roster_block,
             rewards=dict(manifest.rewards) if manifest is not None else {}, state=self._state(policy, manifest),
+            secret=self.secret,
         )  # fmt: skip
         self.received, self.sums, self.places, self.reports, self.delivered = {}, {}, {}, {}, {}
         self.taking = True

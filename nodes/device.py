@@ -157,15 +157,16 @@ class Device:
         self.known = model
         finished = time.time()
         update = result.update
-        metrics = encode_metrics(
-            {
-                "started": started,
-                "finished": finished,
-                "samples": result.samples,
-                "steps": result.steps,
-                **result.metrics,
-            }
-        )
+        told: dict[str, int | float | str] = {
+            "started": started,
+            "finished": finished,
+            "samples": result.samples,
+            "steps": result.steps,
+            **result.metrics,
+        }
+        if policy.privacy is not None:  # these say how much data a client has: they are there, and say nothing
+            told = {"started": 0.0, "finished": 0.0, "samples": 1, "steps": 0}
+        metrics = encode_metrics(told)
         roster = agent.index.roster()
         edge = roster.nodes[roster.nodes[agent.id].parent]
         cloud = roster.nodes[edge.parent]

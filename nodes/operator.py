@@ -5,6 +5,7 @@ The command line and the demo call these; a daemon never does.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ from ledger.lists import learn_known, materialisation
 from ledger.local import LocalLedger
 from ledger.rpc import hexed, unhexed
 from middleware.errors import ConfigurationError, LedgerRefused
-from middleware.policy import CodecSpec, Grid, Policy, Rule, Server, Training
+from middleware.policy import MICRO, NOISE_ONE, CodecSpec, Grid, Policy, Privacy, Rule, Server, Training
 from middleware.ports import Call
+from middleware.protocol import budget
 from middleware.trust import merkle
 from middleware.trust.eip712 import Domain
 from middleware.trust.keys import AccountKey
@@ -79,6 +81,12 @@ class Choices(msgspec.Struct, frozen=True):
     pay: str = "participation"
     epoch: int = 10
     slices: int = 4
+    dp: float | None = None  # epsilon over the whole task
+    dp_delta: float = 1e-5
+    dp_noise: float | None = None
+    dp_clip: float = 1.0
+    dp_clients: int = 0
+    dp_commitment: str = ""
 
 
 def policy_of(choices: Choices) -> Policy:
@@ -111,9 +119,9 @@ def policy_of(choices: Choices) -> Policy:
         training=training,
         min_updates=rule.least_updates if choices.min_updates is None else choices.min_updates,
         round_seconds=choices.round_seconds,
-        readers="public" if choices.readers == "public" else "auditors",
+        readers="public" if choices.readers == "public" and choices.dp is None else "auditors",
         auditors=choices.auditors,
-        samples_cap=choices.samples_cap,
+        samples_cap=choices.samples_cap if choices.dp is None else 1,
         reward_per_round=choices.reward_per_round,
         seed=choices.seed,
         pay=choices.pay,
@@ -121,7 +129,29 @@ def policy_of(choices: Choices) -> Policy:
         evaluation=_evaluation(choices, model) if scored or rule.measures else "",
         evaluation_slices=choices.slices if scored or rule.measures else 0,
         server=server,
+        privacy=privacy_of(choices),
     )
+
+
+def privacy_of(choices: Choices) -> Privacy | None:
+    """What --dp and its companions mean; without --dp-noise the least noise that all rounds can be paid with."""
+    if choices.dp is None:
+        return None
+    if choices.dp <= 0 or choices.dp_clip <= 0:
+        raise ConfigurationError("--dp and --dp-clip are above 0")
+    if choices.dp_clients <= 0:
+        raise ConfigurationError("--dp divides by the expected number of clients: say how many with --dp-clients")
+    epsilon = round(choices.dp * MICRO)
+    if choices.dp_noise is None:
+        noise = budget.needed_noise(epsilon, choices.rounds, choices.dp_delta)
+    else:
+        noise = math.ceil(choices.dp_noise * NOISE_ONE)
+    exponent = Grid().exponent if choices.grid_exponent is None else choices.grid_exponent
+    bound = int(choices.dp_clip * 2.0**-exponent)
+    made = Privacy(epsilon, noise, bound, choices.dp_clients, choices.dp_commitment, choices.dp_delta)
+    if budget.affordable(made, 1) == 0:
+        raise ConfigurationError(f"not one round fits an epsilon of {choices.dp}: use more --dp-noise, or leave it out")
+    return made
 
 
 def server_of(text: str) -> Server | None:

@@ -270,6 +270,7 @@ def verify_home(
     task: int = 0,
     progress: Progress | None = None,
     tables: Sequence[str] = (),
+    secret: bytes = b"",
 ) -> Report:
     """The audit of the record, with blobs from `places` (none: every node below `home`) and those nodes' databases.
 
@@ -279,7 +280,7 @@ def verify_home(
     learn_known(evidence.index, evidence.registry_domain, Copies(folders).get)
     memories = read_memories(home, evidence.index.roster())
     evaluation = Evaluation([*tables, *tables_below(home)])
-    return verify(evidence, Copies(folders), scope, reader, task, memories, progress, evaluation)
+    return verify(evidence, Copies(folders), scope, reader, task, memories, progress, evaluation, secret)
 
 
 def tables_below(home: Path) -> list[str]:
@@ -293,10 +294,11 @@ def tables_below(home: Path) -> list[str]:
     return sorted(set(found))
 
 
-def verify_exported(record: Path, home: Path) -> dict[str, int]:
+def verify_exported(record: Path, home: Path, reader: NetworkKey | None = None, secret: bytes = b"") -> dict[str, int]:
     """{valid, invalid, unverifiable} of an exported record and the nodes below `home`, for a run's report."""
     try:
         evidence = read(record.read_bytes())
     except PeerFault as fault:
         return summarise([unreadable(fault)], "public").counts
-    return verify_home(evidence, home).counts
+    scope = "public" if reader is None else "auditor"
+    return verify_home(evidence, home, scope=scope, reader=reader, secret=secret).counts

@@ -63,9 +63,10 @@ def verify(
     memories: Iterable[Memory] = (),
     progress: Progress | None = None,
     evaluation: Evaluation | None = None,
+    secret: bytes = b"",
 ) -> Report:
     """The audit of one task (0: of all), and of the nodes' databases that are given."""
-    examined = examine(record, blobs, scope, reader, task, progress, evaluation)
+    examined = examine(record, blobs, scope, reader, task, progress, evaluation, secret)
     facts, known = _facts(record, examined), tuple(memories)
     bench = Bench()
     disputed = judge_promises(facts, known, bench)
@@ -82,6 +83,7 @@ def examine(
     task: int = 0,
     progress: Progress | None = None,
     evaluation: Evaluation | None = None,
+    secret: bytes = b"",
 ) -> Examined:
     """Every check of the record but those of the nodes' databases, in order."""
     if scope not in SCOPES:
@@ -112,7 +114,7 @@ def examine(
                 )
             last = anchor.header.round
             forced = tuple(record.index.forced.get(number, ()))
-            scene = _scene(record, known, anchor, blobs, scope, reader, evaluation, forced)
+            scene = _scene(record, known, anchor, blobs, scope, reader, evaluation, forced, secret)
             at = walk.at(number, anchor.header.round)
             after = _judge(record, scene, at, before)
             before, done = after.before, done + 1
@@ -155,13 +157,14 @@ def _judge_codes(record: Evidence, bench: Bench) -> None:
 def _scene(
     record: Evidence, task: Task, anchor: Anchor, blobs: Blobs, scope: str, reader: NetworkKey | None,
     evaluation: Evaluation | None,
-    forced: tuple[ForcedUpdate, ...],
+    forced: tuple[ForcedUpdate, ...], secret: bytes,
 ) -> Scene:  # fmt: skip
     position = anchor.entry.position
     return Scene(
         domain=record.ledger_domain, task=task, header=anchor.header, block=position.block,
         transaction=position.transaction, blobs=blobs, roster=record.index.roster(position.block), scope=scope,
         reader=reader, holds=record.index.holds, keys_of=record.index.keys_of, evaluation=evaluation, forced=forced,
+        secret=secret,
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from ledger.forced import acknowledged, due
 from middleware.errors import DrystoneError, PeerFault
 from middleware.maths import reward
 from middleware.policy import Policy
-from middleware.protocol import memory
+from middleware.protocol import budget, memory
 from middleware.protocol.scoring import carried
 from middleware.protocol.scoring import paid as paid_scores
 from middleware.protocol.settlement import Forced, Opening, Settlement, settle
@@ -132,7 +132,8 @@ def _roster(
 def _commitments(scene: Scene, bench: Bench, manifest: Manifest, inputs: Inputs, before: Before) -> None:
     """What the header commits about its inputs, from the manifest alone: anybody can check it in any scope."""
     header, by = scene.header, scene.by_cloud
-    unused = {"budget": header.budget}
+    _budget(scene, bench)
+    unused = {}
     if scene.task.policy.pay == "participation":
         unused["scoresRoot"] = header.scores_root
         if manifest.scoring is not None:
@@ -172,6 +173,22 @@ def _commitments(scene: Scene, bench: Bench, manifest: Manifest, inputs: Inputs,
         root == header.weights_root, "aggregate", "weightsRoot",
         f"the weights listed have root {short(root)}, the header {short(header.weights_root)}", by,
     )  # fmt: skip
+
+
+def _budget(scene: Scene, bench: Bench) -> None:
+    """The spent epsilon follows from the policy and the round's number: anybody can tell a hidden or skipped one."""
+    header, by, policy = scene.header, scene.by_cloud, scene.task.policy
+    try:
+        wanted = budget.committed(policy, header.policy, header.round)
+    except DrystoneError as error:
+        bench.invalid("header", "budget", str(error), by, fault="wrong-budget")
+        return
+    what = f"it is {short(header.budget)}, what is spent after round {header.round} hashes to {short(wanted)}"
+    if policy.privacy is None:
+        what = f"it is {short(header.budget)}, this task has none"
+    elif header.budget == ZERO32:
+        what = f"it is hidden: what is spent after round {header.round} hashes to {short(wanted)}"
+    bench.holds(header.budget == wanted, "header", "budget", what, by, fault="wrong-budget")
 
 
 def _forced(scene: Scene, bench: Bench, manifest: Manifest, inputs: Inputs, before: Before) -> None:
@@ -263,7 +280,7 @@ def _opening(scene: Scene, manifest: Manifest, before: Before, model: Floats | N
     return Opening(
         task=header.task, round=header.round, prev=header.prev, policy_hash=header.policy, model_in=header.model_in,
         model=model, roster_root=header.roster, roster_block=manifest.roster_block, rewards=before.rewards or {},
-        state=before.state,
+        state=before.state, secret=scene.secret,
     )  # fmt: skip
 
 
@@ -273,6 +290,11 @@ def _settled(
     """The settlement, repeated; None with the finding that says what it lacked."""
     if opening is None or not inputs.readable or not (inputs.complete or manifest.void):
         lacking = "the model and the state it starts from" if opening is None else "every update's content"
+        bench.unverifiable("aggregate", "aggregate", f"it cannot be repeated without {lacking}")
+        return None
+    privacy = scene.task.policy.privacy
+    if privacy is not None and not budget.opens(privacy, scene.secret):
+        lacking = "the secret of the noise, which only auditors inside the trust boundary have"
         bench.unverifiable("aggregate", "aggregate", f"it cannot be repeated without {lacking}")
         return None
     forced, measure = Forced(scene.header.forced, inputs.forced), None

@@ -34,6 +34,7 @@ NAMES: Final = {
     "reordered-update": "updates stand in another order than was promised and signed",
     "wrong-weight": "the rule gives an update another weight than it was given",
     "wrong-aggregate": "the sums, or the model made of them, are not what the inputs add up to",
+    "wrong-budget": "the header hides, skips or misstates the epsilon that the task has spent, or the round passes it",
     "wrong-state": "what the rule or the server step carries to the next round is not what the round makes of the last one's",
     "padded-reward": "a node is owed more than it earned",
     "short-reward": "a node is owed less than it earned",

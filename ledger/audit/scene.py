@@ -82,6 +82,7 @@ class Scene(msgspec.Struct, frozen=True):
     holds: Callable[[Seen], bool]  # whether the ledger's record has this block
     keys_of: KeysOf
     evaluation: Evaluation | None = None
+    secret: bytes = b""  # of the noise, where the auditor has it
     forced: tuple[ForcedUpdate, ...] = ()  # the task's forced updates, in the ledger's order
 
     @property

@@ -10,6 +10,7 @@ from middleware.errors import require
 from middleware.policy.codec import CodecSpec
 from middleware.policy.combinations import refusal
 from middleware.policy.grid import Grid
+from middleware.policy.privacy import Privacy
 from middleware.policy.rule import Rule
 from middleware.policy.server import Server
 from middleware.policy.training import Training
@@ -45,6 +46,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     evaluation: str = ""  # pay = scores, and rules that measure: root over the hashes of the evaluation slices, in hex
     evaluation_slices: int = 0  # how many there are; each round is measured on one
     server: Server | None = None  # None: the model moves by the aggregate itself
+    privacy: Privacy | None = None  # None: the aggregate is released as it is
 
     def __post_init__(self) -> None:
         require(0 < self.parameters <= LIMITS.parameters, f"parameters {self.parameters}: at most {LIMITS.parameters}")
@@ -88,6 +90,24 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             else:
                 unset = (self.evaluation, self.evaluation_slices) == ("", 0)
                 require(unset, "evaluation slices belong to pay = scores, and to rules that measure")
+
+        if self.privacy is not None:
+            self._require_private()
+
+    def _require_private(self) -> None:
+        self._require_together("dp")
+        require(
+            self.pay == "participation", "scores tell of single updates, and --dp hides them: use --pay participation"
+        )
+        require(
+            self.arrangement == "flat", "an edge's sums would be out before the noise: use --arrangement flat with --dp"
+        )
+        require(
+            self.readers == "auditors",
+            "updates that everyone may read are not private: use --readers auditors with --dp",
+        )
+        require(self.codec.name == "none", "a codec's payload is cut after it was bounded: use --codec none with --dp")
+        require(self.samples_cap == 1, "under --dp every client weighs the same: use --samples-cap 1")
 
     def _require_together(self, column: str) -> None:
         why = refusal(self.rule, column)

@@ -18,7 +18,7 @@ import msgspec
 from middleware.maths import aggregate, reward
 from middleware.maths.aggregate import Given, Memory
 from middleware.policy import Policy
-from middleware.protocol import memory, sums
+from middleware.protocol import budget, memory, sums
 from middleware.protocol.measuring import Measure, Questions, slice_of
 from middleware.protocol.sums import Summed, SumTree
 from middleware.protocol.update import Floats, Integers
@@ -78,6 +78,7 @@ class Opening(msgspec.Struct, frozen=True):
     roster_block: int
     rewards: Mapping[int, int]  # cumulative, node -> token units
     state: State = memory.EMPTY  # what the round before left
+    secret: bytes = b""  # of the noise, in a task under differential privacy
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -181,7 +182,12 @@ def settle(
             asked = Questions(policy, opening.model, chosen, measure)
         weights, summed, left = combine(policy, edges, forced, inputs.root, memory.recall(state), asked)
         state = memory.remember(policy, state, left, asked.answers if asked is not None else ())
-    applied, model = divided(summed), opening.model
+    applied, model, chunks_root = divided(summed), opening.model, summed.node
+    spent = budget.committed(policy, opening.policy_hash, opening.round)
+    if policy.privacy is not None:
+        key = budget.noise_key(policy.privacy, opening.secret, inputs.root, opening.task, opening.round)
+        applied = None if void else budget.released(policy.privacy, key, summed, policy.parameters)
+        chunks_root = budget.veiled(key, summed.node)
     if applied is not None:
         model, vectors = memory.move(policy, opening.model, applied, state.vectors)
         state = msgspec.structs.replace(state, vectors=vectors)
@@ -220,10 +226,10 @@ def settle(
         forced=forced.chain,
         weights_root=roots.weights_root(roots.edge_weights(weights_entries(group, weights)) for group in groups),
         model_out=manifest.model_out,
-        chunks_root=summed.node,
+        chunks_root=chunks_root,
         scores_root=ZERO32,
         rewards_root=merkle.sum_root(sorted(rewards.items())),
-        budget=ZERO32,
+        budget=spent,
         manifest=ZERO32,
     )
     return Settlement(header, manifest, model, model_blob, weights, rewards, void, applied, state, state_blob)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from middleware.errors import PeerFault
 from middleware.maths import compress, grid
+from middleware.maths.privacy.clip import clip, within
 from middleware.policy import Policy
 from middleware.trust import chunks, seal
 from middleware.trust.keys import NetworkKey
@@ -73,6 +74,9 @@ def compose(
     else:
         integers, saturated = grid.to_grid(update, grid_bits, exponent)
         payload, residual = compress.encode(codec.name, integers, grid_bits), None
+    if policy.privacy is not None:
+        integers = clip(integers, policy.privacy.bound)
+        payload = compress.encode(codec.name, integers, grid_bits)
     salt = random(SALT_BYTES)
     key = seal.new_content_key(random)
     body = seal.seal(key, (salt, payload), seal.leaf_context(task, round_number, node))
@@ -116,6 +120,8 @@ def judge(message: Update, body: bytes | bytearray | memoryview, key: bytes, pol
         integers = compress.decode(policy.codec.name, plain[SALT_BYTES:], policy.parameters, policy.grid.bits)
     except ValueError as error:
         raise PeerFault("off-grid", f"update of node {leaf.node}: {error}") from error
+    if policy.privacy is not None and not within(integers, policy.privacy.bound):
+        raise PeerFault("off-grid", f"update of node {leaf.node} is longer than the policy's bound")
     return Opened(integers, bytes(plain[:SALT_BYTES]))
 
 

@@ -35,6 +35,7 @@ from middleware.protocol.inclusion import Step
 from middleware.trust.keys import KeyFile, NetworkKey, checksum_address
 from middleware.types import ZERO32, Node, Verdict
 from middleware.wire.manifest import Manifest
+from nodes import secrets
 from nodes.cli.output import print_json, print_table, rounds_bar
 from nodes.evaluation import Evaluation
 from nodes.operator import told
@@ -195,9 +196,11 @@ def update(
 def verify(
     home: Path, log: Path | None, blobs: list[str], task_number: int, scope: str, key_file: Path | None, as_json: bool,
     data: list[str], anchors: Path | None = None, anchored_by: str = "",
+    noise_secret: Path | None = None,
 ) -> None:  # fmt: skip
     """Check everything and say it; the exit code is the verdict."""
     reader = _reader(scope, key_file)
+    secret = b"" if noise_secret is None else secrets.read(noise_secret)
     try:
         evidence = _evidence(home, log)
     except PeerFault as fault:
@@ -209,10 +212,17 @@ def verify(
             evidence = _anchored(evidence, anchors, anchored_by, whole=log is None)
         with rounds_bar("auditing") as bar:
             if (home / "nodes").is_dir():
-                report = verify_home(evidence, home, blobs, scope, reader, task_number, bar, data)
+                report = verify_home(evidence, home, blobs, scope, reader, task_number, bar, data, secret)
             else:
                 report = verify_record(
-                    evidence, _blobs(home, blobs), scope, reader, task_number, progress=bar, evaluation=Evaluation(data)
+                    evidence,
+                    _blobs(home, blobs),
+                    scope,
+                    reader,
+                    task_number,
+                    progress=bar,
+                    evaluation=Evaluation(data),
+                    secret=secret,
                 )
     if as_json:
         print_json({"counts": report.counts, **_fields(report)})

@@ -76,6 +76,17 @@ ServerOption = Annotated[
         help="Step by an aggregate: plain, step:ALPHA (of 256), or momentum, adagrad, adam, yogi[:RATE].",
     ),
 ]
+DpOption = Annotated[
+    Optional[float],
+    typer.Option(
+        "--dp", help="Client-level differential privacy: the epsilon of the whole task. Needs --aggregator mean."
+    ),
+]
+DpDeltaOption = Annotated[float, typer.Option(help="The delta of --dp.")]
+DpNoiseOption = Annotated[
+    Optional[float], typer.Option(help="Noise multiplier of --dp. Default: the least that all rounds can be paid with.")
+]
+DpClipOption = Annotated[float, typer.Option(help="L2 length to which --dp cuts each update.")]
 KeyFileOption = Annotated[
     Optional[Path], typer.Option("--key-file", help="Key file of an auditor, or of whoever acts.")
 ]
@@ -428,6 +439,11 @@ def task_new(
     slices: Annotated[int, typer.Option(help="Parts of the evaluation set; a round uses one (pay scores).")] = 4,
     window: Annotated[int, typer.Option(help="Seconds until an anchored round is final and can be claimed.")] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the model and of local training.")] = 0,
+    dp: DpOption = None,
+    dp_delta: DpDeltaOption = 1e-5,
+    dp_noise: DpNoiseOption = None,
+    dp_clip: DpClipOption = 1.0,
+    dp_clients: Annotated[int, typer.Option(help="How many clients --dp expects; the sum is divided by it.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Create a task on the ledger and fund its rewards; refused at once if its policy cannot hold."""
@@ -440,7 +456,8 @@ def task_new(
         "grid_exponent": grid_exponent, "min_updates": min_updates, "round_seconds": round_seconds, "epochs": epochs,
         "batch": batch, "learning_rate": learning_rate, "momentum": momentum, "readers": readers,
         "auditors": tuple(auditor or ()), "reward_per_round": reward, "samples_cap": samples_cap, "seed": seed,
-        "pay": pay, "epoch": epoch, "slices": slices,
+        "pay": pay, "epoch": epoch, "slices": slices, "dp": dp, "dp_delta": dp_delta, "dp_noise": dp_noise,
+        "dp_clip": dp_clip, "dp_clients": dp_clients,
     }  # fmt: skip
     verbs.new(home, cloud, choices, window, as_json)
 
@@ -597,12 +614,17 @@ def audit_verify(
         typer.Option(help="Address book or exported record of the chain that a local log was anchored on."),
     ] = None,
     anchored_by: Annotated[str, typer.Option(help="Name or number of the node whose checkpoints are this log's.")] = "",
+    noise_secret: Annotated[
+        Optional[Path], typer.Option(help="File with the secret of a private task's noise, to repeat it.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Check the whole history: VALID exits 0, INVALID 3 and names the first wrong thing, UNVERIFIABLE 4."""
     from nodes.cli import audit as verbs
 
-    verbs.verify(home, log, blobs or [], task_number, scope, key_file, as_json, data or [], anchors, anchored_by)
+    verbs.verify(
+        home, log, blobs or [], task_number, scope, key_file, as_json, data or [], anchors, anchored_by, noise_secret
+    )
 
 
 @audit.command("replay")
@@ -711,6 +733,10 @@ def demo(
     model: Annotated[str, typer.Option(help="auto, mlp:A-B-C, cnn1d or cnn2d.")] = "auto",
     pay: PayOption = "participation",
     epoch: EpochOption = 10,
+    dp: DpOption = None,
+    dp_delta: DpDeltaOption = 1e-5,
+    dp_noise: DpNoiseOption = None,
+    dp_clip: DpClipOption = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of the deal, the model and the training.")] = 0,
     on: Annotated[
         str, typer.Option("--ledger", help="evm: a chain on this machine; local: a signed log, no chain.")
@@ -725,7 +751,7 @@ def demo(
         out, as_json, workload=workload, client_key=client_key, devices=devices, edges=edges, rounds=rounds,
         byzantine=byzantine, aggregator=aggregator, server=server,
         arrangement=arrangement, codec=codec, split=split, model=model, seed=seed,
-        pay=pay, epoch=epoch, ledger=on,
+        pay=pay, epoch=epoch, ledger=on, dp=dp, dp_delta=dp_delta, dp_noise=dp_noise, dp_clip=dp_clip,
     )  # fmt: skip
 
 

@@ -18,13 +18,25 @@ WATCH_SECONDS = 0.3
 
 
 def new(home: Path, cloud: str, choices: dict[str, Any], window: int, as_json: bool) -> None:
+    from middleware.protocol.budget import commitment
     from nodes.operator import Choices, Operator, policy_of
+    from nodes.secrets import FOLDER, keep, new_secret
 
     async def act() -> int:
         async with Home(home).ledger() as ledger:
             return await Operator(ledger, Home(home).operator()).create_task(cloud, policy, window)
 
+    secret = new_secret()
+    if choices["dp"] is not None:
+        choices = {**choices, "dp_commitment": commitment(secret)}
     policy = policy_of(Choices(**choices))
+    if policy.privacy is not None:
+        here = home / "nodes" / cloud
+        kept = keep(here if here.is_dir() else home, secret)
+        typer.echo(
+            f"secret of the noise: {kept}; the cloud needs it in its folder {FOLDER}, auditors inside the trust too",
+            err=True,
+        )
     number = asyncio.run(act())
     if as_json:
         print_json({"task": number, "policy": policy})
