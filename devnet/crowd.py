@@ -30,10 +30,10 @@ import numpy.typing as npt
 from devnet.chain import operator_key
 from devnet.simulation import Simulation, in_memory
 from middleware.errors import ConfigurationError
-from middleware.maths import aggregate, attack, compress, grid, partition
+from middleware.maths import aggregate, attack, grid, partition
 from middleware.policy import Policy
 from middleware.protocol.settlement import Reported
-from middleware.protocol.update import Floats, keeps_residual
+from middleware.protocol.update import Floats, keeps_residual, pack
 from middleware.wire import tensors
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ Indices = npt.NDArray[np.int64]
 DRAWN: Final = 32  # samples that a device draws where they cannot be dealt
 DEAL: Final = 1  # keeps the generator that deals samples apart from others of the same seed, as `learn.workload` does
 LIES: Final = 2  # and the one that liars draw from
+CODEC_DRAWS: Final = 3  # and the one that codecs draw from
 MOST_SEEN: Final = 16  # honest updates that a liar knows
 
 
@@ -354,7 +355,7 @@ def _bare(crowd: Crowd) -> Play:
     """The grid, the codec and the rule alone."""
     shape, policy = crowd.shape, crowd.policy
     residuals: dict[int, Floats] = {}
-    codec, bits, exponent = policy.codec, policy.grid.bits, policy.grid.exponent
+    exponent = policy.grid.exponent
     feeds_back = keeps_residual(policy) and policy.rounds > 1
 
     async def play(number: int, model: Floats) -> _Played:
@@ -364,9 +365,10 @@ def _bare(crowd: Crowd) -> Play:
         sent = 0
         for device in range(shape.devices):
             update = crowd.learned(device, number, model)
-            made = compress.with_feedback(update, residuals.get(device), codec.name, bits, exponent, codec.density)
-            if feeds_back:
-                residuals[device] = np.asarray(made.residual, np.float32)
+            draws = np.random.default_rng([policy.seed, number, device, CODEC_DRAWS])
+            made = pack(update, residuals.get(device), policy, number, draws)
+            if feeds_back and made.residual is not None:
+                residuals[device] = made.residual
             sent += len(made.payload)
             weights.append(min(crowd.samples(device), policy.samples_cap))
             if policy.rule.name == "mean":

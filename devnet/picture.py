@@ -108,3 +108,21 @@ def draw_privacy(path: Path, accuracy: dict[float, float], plain: float) -> None
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
     pyplot.close(figure)
+
+
+def draw_curves(path: Path, curves: dict[str, list[float]], title: str, across: str = "round") -> None:
+    """A PNG of one line a name, from 1 on."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 4.5), dpi=120)
+    for name, values in curves.items():
+        axes.plot(range(1, len(values) + 1), values, label=name)
+    axes.set(xlabel=across, ylabel="test accuracy", ylim=(0, 1.02), title=title)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    figure.tight_layout()
+    figure.savefig(path)
+    pyplot.close(figure)

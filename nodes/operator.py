@@ -65,6 +65,7 @@ class Choices(msgspec.Struct, frozen=True):
     arrangement: str = "flat"
     codec: str = "none"
     density: float = 0.01
+    bit_budget: int | None = None
     grid_bits: int = 16
     grid_exponent: int | None = None
     min_updates: int | None = None
@@ -115,7 +116,7 @@ def policy_of(choices: Choices) -> Policy:
         arrangement=choices.arrangement,
         rule=rule,
         grid=Grid(choices.grid_bits, Grid().exponent if choices.grid_exponent is None else choices.grid_exponent),
-        codec=CodecSpec(choices.codec, choices.density),
+        codec=CodecSpec(choices.codec, choices.density, budget=choices.bit_budget),
         training=training,
         min_updates=rule.least_updates if choices.min_updates is None else choices.min_updates,
         round_seconds=choices.round_seconds,

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from middleware.errors import PeerFault
 from middleware.maths import compress, grid
+from middleware.maths.compress import feedback
 from middleware.maths.privacy.clip import clip, within
 from middleware.policy import Policy
 from middleware.trust import chunks, seal
@@ -30,6 +31,7 @@ Integers = npt.NDArray[np.signedinteger]
 Floats = npt.NDArray[np.float32]
 
 SALT_BYTES = 16
+SEED_BYTES = 16  # of the generator that codecs draw from
 
 
 class Composed(msgspec.Struct, frozen=True):
@@ -45,7 +47,44 @@ class Composed(msgspec.Struct, frozen=True):
 
 
 def keeps_residual(policy: Policy) -> bool:
-    return policy.codec.name != "none"
+    return not policy.codec.unbiased
+
+
+class Packed(msgspec.Struct, frozen=True):
+    """A float update on the grid and through the policy's codec. `residual` and `wanted` as in `Composed`."""
+
+    payload: bytes
+    integers: Integers
+    residual: Floats | None
+    wanted: Floats | None
+    saturated: int
+
+
+def pack(update: Floats, residual: Floats | None, policy: Policy, round: int, generator: np.random.Generator) -> Packed:
+    """Put `update` (d,) and what earlier rounds kept back on the grid and through the codec.
+
+    A residual is one vector (d,); under dgc it is two, (2 d,): the momentum, then what it adds up to.
+    """
+    codec, bits, exponent = policy.codec, policy.grid.bits, policy.grid.exponent
+    if codec.name == "dgc":
+        if codec.clip is not None:
+            update = feedback.clipped(update, codec.clip, policy.min_updates)
+        kept = None if residual is None else (residual[: update.size], residual[update.size :])
+        density = feedback.warm_up(codec.density, round)
+        made = feedback.with_momentum(update, kept, codec.velocity, bits, exponent, density)
+        both = np.concatenate([made.momentum, made.residual])
+        return Packed(made.payload, made.integers, both, np.concatenate(made.wanted), made.saturated)
+    if keeps_residual(policy):
+        wanted = update if residual is None else update + residual
+        sent = feedback.with_feedback(
+            update, residual, codec.name, bits, exponent, codec.density, generator, codec.budget or 0
+        )
+        return Packed(sent.payload, sent.integers, np.asarray(sent.residual, np.float32), wanted, sent.saturated)
+    integers, saturated = grid.to_grid(update, bits, exponent)
+    payload = compress.encode(codec.name, integers, bits, generator=generator)
+    if codec.name != "none":
+        integers = compress.decode(codec.name, payload, update.size, bits)
+    return Packed(payload, integers, None, None, saturated)
 
 
 def compose(
@@ -64,19 +103,11 @@ def compose(
     `random(n)` returns n unpredictable bytes. Declared samples above the policy's cap count as the cap.
     """
     task, round_number, node, edge, sequence = place
-    grid_bits, exponent, codec = policy.grid.bits, policy.grid.exponent, policy.codec
-    wanted = None
-    if keeps_residual(policy):
-        wanted = update if residual is None else update + residual
-        payload, integers, residual, saturated = compress.with_feedback(
-            update, residual, codec.name, grid_bits, exponent, codec.density
-        )
-    else:
-        integers, saturated = grid.to_grid(update, grid_bits, exponent)
-        payload, residual = compress.encode(codec.name, integers, grid_bits), None
+    packed = pack(update, residual, policy, round_number, np.random.default_rng(list(random(SEED_BYTES))))
+    payload, integers = packed.payload, packed.integers
     if policy.privacy is not None:
         integers = clip(integers, policy.privacy.bound)
-        payload = compress.encode(codec.name, integers, grid_bits)
+        payload = compress.encode(policy.codec.name, integers, policy.grid.bits)
     salt = random(SALT_BYTES)
     key = seal.new_content_key(random)
     body = seal.seal(key, (salt, payload), seal.leaf_context(task, round_number, node))
@@ -92,7 +123,7 @@ def compose(
         metrics=hashlib.sha256(metrics).digest(),
     )
     wrapped = tuple(Wrapped(reader, seal.wrap(key, reader)) for reader in readers)
-    return Composed(leaf, wrapped, metrics, body, residual, wanted, saturated)
+    return Composed(leaf, wrapped, metrics, body, packed.residual, packed.wanted, packed.saturated)
 
 
 def content_key(wrapped: Iterable[Wrapped], reader: NetworkKey) -> bytes:

@@ -8,6 +8,7 @@ is in every header. The nouns' own checks run on decoding, so a policy that deco
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import msgspec
 
@@ -45,11 +46,17 @@ def policy_hash(data: bytes) -> bytes:
 
 
 def _spell(policy: Policy) -> bytes:
-    fields = {name: value for name, value in msgspec.to_builtins(policy).items() if value is not None}
+    fields: dict[str, Any] = _without_null(msgspec.to_builtins(policy))
     if policy.pay == "participation":
         unused = _SCORES if policy.rule.measures else _SCORES + _SLICES
         fields = {name: value for name, value in fields.items() if name not in unused}
     return msgspec.json.encode(fields, order="sorted")
+
+
+def _without_null(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {name: _without_null(inner) for name, inner in value.items() if inner is not None}
 
 
 def _parse(data: bytes) -> Policy:

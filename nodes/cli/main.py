@@ -416,8 +416,11 @@ def task_new(
     tolerate: Annotated[int, typer.Option(help="Lying devices that the rule must survive.")] = 1,
     server: ServerOption = "plain",
     arrangement: Annotated[str, typer.Option(help="flat or two-level.")] = "flat",
-    codec: Annotated[str, typer.Option(help="none, topk, int8 or topk+int8.")] = "none",
-    density: Annotated[float, typer.Option(help="Fraction of coordinates that topk keeps.")] = 0.01,
+    codec: Annotated[
+        str, typer.Option(help="none, topk, dgc, qsgd, int8, topk+int8, ...: see docs/guide/codecs.md.")
+    ] = "none",
+    density: Annotated[float, typer.Option(help="Fraction of the coordinates that a selection keeps.")] = 0.01,
+    bit_budget: Annotated[Optional[int], typer.Option(help="Codec digital: bits of one update.")] = None,
     grid_bits: Annotated[int, typer.Option(help="Width of the integer grid, 8 to 24 bits.")] = 16,
     grid_exponent: Annotated[Optional[int], typer.Option(help="One grid unit is worth 2 to this power.")] = None,
     min_updates: Annotated[
@@ -452,7 +455,7 @@ def task_new(
     choices = {
         "workload": workload, "client_key": client_key, "model": model, "rounds": rounds, "aggregator": aggregator,
         "server": server, "tolerate": tolerate, "arrangement": arrangement,
-        "codec": codec, "density": density, "grid_bits": grid_bits,
+        "codec": codec, "density": density, "bit_budget": bit_budget, "grid_bits": grid_bits,
         "grid_exponent": grid_exponent, "min_updates": min_updates, "round_seconds": round_seconds, "epochs": epochs,
         "batch": batch, "learning_rate": learning_rate, "momentum": momentum, "readers": readers,
         "auditors": tuple(auditor or ()), "reward_per_round": reward, "samples_cap": samples_cap, "seed": seed,
@@ -728,7 +731,9 @@ def demo(
     aggregator: AggregatorOption = "multi-krum",
     server: ServerOption = "plain",
     arrangement: Annotated[str, typer.Option(help="flat or two-level.")] = "flat",
-    codec: Annotated[str, typer.Option(help="none, topk, int8 or topk+int8.")] = "none",
+    codec: Annotated[
+        str, typer.Option(help="none, topk, dgc, qsgd, int8, topk+int8, ...: see docs/guide/codecs.md.")
+    ] = "none",
     split: Annotated[str, typer.Option(help="iid, dirichlet:A or client.")] = "dirichlet:0.5",
     model: Annotated[str, typer.Option(help="auto, mlp:A-B-C, cnn1d or cnn2d.")] = "auto",
     pay: PayOption = "participation",
@@ -768,8 +773,10 @@ def sim(
     rounds: Annotated[int, typer.Option(help="Rounds to run.")] = 5,
     byzantine: Annotated[str, typer.Option(help="N[:ATTACK]: the first N devices lie.")] = "0",
     aggregator: Annotated[str, typer.Option(help="mean, median, trimmed-mean or multi-krum.")] = "trimmed-mean",
-    codec: Annotated[str, typer.Option(help="none, topk, int8 or topk+int8.")] = "none",
-    density: Annotated[float, typer.Option(help="Fraction of the coordinates that topk keeps.")] = 0.01,
+    codec: Annotated[
+        str, typer.Option(help="none, topk, dgc, qsgd, int8, topk+int8, ...: see docs/guide/codecs.md.")
+    ] = "none",
+    density: Annotated[float, typer.Option(help="Fraction of the coordinates that a selection keeps.")] = 0.01,
     partition: Annotated[str, typer.Option(help="Who holds what: iid, dirichlet:A or client.")] = "iid",
     samples: Annotated[
         int, typer.Option(help="Samples that each device draws; 0 deals the data, or draws where there is too little.")

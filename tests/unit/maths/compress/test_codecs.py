@@ -5,10 +5,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from middleware.maths import compress, grid
-from middleware.maths.compress import CODECS, decode, encode, payload_limit, with_feedback
+from middleware.maths import grid
+from middleware.maths.compress import CODECS, decode, encode, payload_limit, sparse
+from middleware.maths.compress.feedback import with_feedback
 
 BITS = (8, 9, 12, 16, 17, 24)
+STABLE = (
+    "none",
+    "int8",
+    "int4",
+    "topk",
+    "topk+int8",
+    "topk+int4",
+    "dgc",
+)  # what they decoded to they encode without loss
+BUDGET = 1 << 20
+
+
+def packed(codec: str, integers: np.ndarray, bits: int, density: float = 1.0, seed: int = 0) -> bytes:
+    return encode(codec, integers, bits, density, np.random.default_rng(seed), BUDGET)
 
 
 def drawn(seed: int, length: int, bits: int, zeros: float = 0.0) -> np.ndarray:
@@ -78,9 +93,9 @@ def test_topk_int8_at_one_per_cent_of_the_digits_model_is_about_two_bytes_a_numb
     assert len(payload) < 0.012 * len(encode("none", integers, 16))
 
 
-@pytest.mark.parametrize("layout", [compress.VARINTS, compress.BITMAP, compress.DENSE])
+@pytest.mark.parametrize("layout", [sparse.VARINTS, sparse.BITMAP, sparse.DENSE])
 def test_the_shortest_layout_is_chosen(layout: int) -> None:
-    zeros = {compress.VARINTS: 0.99, compress.BITMAP: 0.5, compress.DENSE: 0.0}[layout]
+    zeros = {sparse.VARINTS: 0.99, sparse.BITMAP: 0.5, sparse.DENSE: 0.0}[layout]
     assert encode("topk", drawn(6, 4000, 16, zeros), 16, 1.0)[0] == layout
 
 
@@ -92,9 +107,10 @@ def test_the_shortest_layout_is_chosen(layout: int) -> None:
 def test_decoding_is_the_inverse_of_encoding_what_was_decoded(
     codec: str, bits: int, length: int, density: float, zeros: float, seed: int
 ) -> None:
-    payload = encode(codec, drawn(seed, length, bits, zeros), bits, density)
+    payload = packed(codec, drawn(seed, length, bits, zeros), bits, density)
     once = decode(codec, payload, length, bits)
-    assert np.array_equal(decode(codec, encode(codec, once, bits, density), length, bits), once)
+    if codec in STABLE:
+        assert np.array_equal(decode(codec, packed(codec, once, bits, density), length, bits), once)
     assert len(payload) <= payload_limit(codec, length, bits)
     assert decode(codec, memoryview(bytearray(payload)), length, bits).tobytes() == once.tobytes()
 
@@ -116,7 +132,7 @@ def test_mutated_payloads_decode_onto_the_grid_or_raise_value_error() -> None:
     outcomes = set()
     for codec in CODECS:
         for zeros in (0.0, 0.6, 0.97):
-            payload = encode(codec, drawn(7, 300, 16, zeros), 16, 0.9)
+            payload = packed(codec, drawn(7, 300, 16, zeros), 16, 0.9)
             for _ in range(400):
                 mutated = bytearray(payload)
                 for place in generator.integers(0, len(mutated), generator.integers(1, 4)):
@@ -170,17 +186,17 @@ def test_gaps_of_every_length_of_varint_survive() -> None:
     places = np.cumsum([0, 1, 127, 128, 129, 16_383, 16_384, 16_385, 2_097_152])
     integers[places] = np.arange(1, len(places) + 1)
     payload = encode("topk", integers, 16, 1.0)
-    assert payload[0] == compress.VARINTS
+    assert payload[0] == sparse.VARINTS
     assert np.array_equal(decode("topk", payload, length, 16), integers)
 
 
-@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("codec", [codec for codec in CODECS if codec not in ("terngrad", "qsgd")])
 def test_what_was_sent_and_what_is_kept_add_up_over_a_thousand_steps_and_a_restart(codec: str) -> None:
     generator = np.random.default_rng(8)
     learned, sent, residual = np.zeros(50), np.zeros(50), None
     for step in range(1000):
         update = generator.normal(size=50) * 0.01
-        result = with_feedback(update, residual, codec, 16, -13, 0.1)
+        result = with_feedback(update, residual, codec, 16, -13, 0.1, generator, 200)
         learned += update
         sent += grid.from_grid(result.integers, -13)
         residual = np.frombuffer(result.residual.tobytes()) if step == 500 else result.residual
