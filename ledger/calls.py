@@ -20,7 +20,7 @@ from ledger.artifacts import NAMES, load
 from middleware import ports
 from middleware.errors import ConfigurationError
 from middleware.policy import Policy, combinations
-from middleware.trust import chunks
+from middleware.trust import chunks, eip712
 from middleware.types import EdgeLeaf, Header, Leaf, Receipt
 from middleware.wire.canonical import refuse_malformed
 from middleware.wire.policy import encode_policy
@@ -361,7 +361,8 @@ class Fund(_Call, frozen=True):
 
 class Claim(_Call, frozen=True):
     """That `header`, anchored at `anchored_at` (seconds), owes `node` this much in total: entry `index` of `size`,
-    proven by the siblings' `sums` and `hashes`, leaf to root (`trust.merkle.sum_path`)."""
+    proven by the siblings' sums and hashes in `path`, leaf to root (`trust.merkle.pack_sum_path`). Only the header's hash is
+    sent: the record holds the rewards root beside it."""
 
     contract: ClassVar[str] = "Rewards"
     function: ClassVar[str] = "claim"
@@ -371,12 +372,11 @@ class Claim(_Call, frozen=True):
     cumulative: int
     index: int
     size: int
-    sums: tuple[int, ...]
-    hashes: tuple[bytes, ...]
+    path: bytes
 
     def arguments(self) -> tuple[Any, ...]:
-        claim = (self.node, self.cumulative, self.index, self.size, self.sums, self.hashes)
-        return abi_value(self.header), self.anchored_at, claim
+        claim = (self.node, self.cumulative, self.index, self.size, self.path)
+        return self.header.task, self.header.round, eip712.header_hash(self.header), self.anchored_at, claim
 
 
 class Reclaim(_Call, frozen=True):

@@ -144,9 +144,9 @@ class Message(msgspec.Struct, frozen=True):
     block: int
 
 
-def record_hash(header_hash: bytes, anchored_at: int) -> bytes:
-    """keccak256(abi.encode(header hash, seconds)): what the Ledger keeps of one round."""
-    return keccak(header_hash + anchored_at.to_bytes(32, "big"))
+def record_hash(header_hash: bytes, rewards_root: bytes, anchored_at: int) -> bytes:
+    """keccak256(abi.encode(header hash, the header's rewards root, seconds)): what the Ledger keeps of one round."""
+    return keccak(header_hash + rewards_root + anchored_at.to_bytes(32, "big"))
 
 
 class State:
@@ -255,7 +255,7 @@ class State:
 
     def is_anchored(self, header: Header, anchored_at: int) -> bool:
         """Whether `header` was anchored at `anchored_at` (seconds)."""
-        record = record_hash(eip712.header_hash(header), anchored_at)
+        record = record_hash(eip712.header_hash(header), header.rewards_root, anchored_at)
         return self.records.get((header.task, header.round)) == record
 
     # -------------------------------------------------------------------------------------------------- arbiters' functions

@@ -16,6 +16,9 @@ library MerkleLog {
     /// @notice The most hashes in one path: enough for 2^40 leaves.
     uint256 internal constant MAX_PATH = 40;
 
+    /// @notice Bytes of one step of a sum tree's path: the sibling's sum, and its hash.
+    uint256 internal constant SUM_STEP = 48;
+
     /* ERRORS */
 
     /// @notice The path does not have the length or the shape that the index and the size require, or proves another root.
@@ -66,31 +69,6 @@ library MerkleLog {
             mstore(add(free, 33), right)
             // Precompile 2 is SHA-256. It fails only for want of gas, and the caller then has none left either.
             if iszero(staticcall(gas(), 2, free, 65, 0, 32)) { revert(0, 0) }
-            hash := mload(0)
-        }
-    }
-
-    /// @notice The hash of a sum tree's leaf: `amount` belongs to `node`.
-    function sumLeafHash(uint32 node, uint128 amount) internal pure returns (bytes32) {
-        return sha256(abi.encodePacked(bytes1(0x00), node, amount));
-    }
-
-    /// @notice The hash of a sum tree's inner node.
-    /// @dev sha256(abi.encodePacked(bytes1(0x01), leftSum, left, rightSum, right)), in memory that is free again afterwards.
-    // slither-disable-next-line assembly
-    function sumNodeHash(uint128 leftSum, bytes32 left, uint128 rightSum, bytes32 right)
-        internal
-        view
-        returns (bytes32 hash)
-    {
-        assembly ("memory-safe") {
-            let free := mload(0x40)
-            mstore8(free, 1)
-            mstore(add(free, 1), shl(128, leftSum))
-            mstore(add(free, 17), left)
-            mstore(add(free, 49), shl(128, rightSum))
-            mstore(add(free, 65), right)
-            if iszero(staticcall(gas(), 2, free, 97, 0, 32)) { revert(0, 0) }
             hash := mload(0)
         }
     }
@@ -207,35 +185,59 @@ library MerkleLog {
     }
 
     /// @notice The root commitment and the total of the sum tree of `size` leaves in which number `index` says that `amount`
-    /// belongs to `node`. `sums` and `hashes` are the siblings', from the leaf to the root.
+    /// belongs to `node`. `path` is the siblings', from the leaf to the root, 48 bytes each: sum u128, hash.
     /// @dev Reverts with `BadProof` when the total does not fit 128 bits: no honest tree has such a total.
-    function sumRootFromInclusion(
-        uint128[] calldata sums,
-        bytes32[] calldata hashes,
-        uint256 index,
-        uint256 size,
-        uint32 node,
-        uint128 amount
-    ) internal view returns (bytes32 root, uint128 total) {
-        if (hashes.length > MAX_PATH) revert PathTooLong(hashes.length);
-        if (index >= size || sums.length != hashes.length) revert BadProof();
+    // slither-disable-next-line assembly
+    function sumRootFromInclusion(bytes calldata path, uint256 index, uint256 size, uint32 node, uint128 amount)
+        internal
+        view
+        returns (bytes32 root, uint256 total)
+    {
+        if (path.length > SUM_STEP * MAX_PATH) revert PathTooLong(path.length / SUM_STEP);
+        if (index >= size || path.length % SUM_STEP != 0) revert BadProof();
         uint256 last = size - 1;
-        root = sumLeafHash(node, amount);
+        bool short = true;
         total = amount;
-        for (uint256 i = 0; i < hashes.length; ++i) {
-            if (last == 0 || sums[i] > type(uint128).max - total) revert BadProof();
-            if (index & 1 == 1 || index == last) {
-                root = sumNodeHash(sums[i], hashes[i], total, root);
-                (index, last) = _climb(index, last);
-            } else {
-                root = sumNodeHash(total, root, sums[i], hashes[i]);
+        // A claim among 10,000 takes 14 of these steps, so they are in assembly.
+        assembly ("memory-safe") {
+            // Of a node's 97 bytes, the left child's begin here, and the right child's 48 further.
+            let left := add(mload(0x40), 1)
+            let node_ := sub(left, 1)
+            mstore8(node_, 0)
+            mstore(left, or(shl(224, node), shl(96, amount)))
+            if iszero(staticcall(gas(), 2, node_, 21, 0, 32)) { revert(0, 0) }
+            mstore8(node_, 1)
+            let next := path.offset
+            for { let end := add(next, path.length) } lt(next, end) { next := add(next, 48) } {
+                short := and(short, gt(last, 0))
+                // 0 for a left child, 1 for a right one, or one at the right edge.
+                let odd := and(index, 1)
+                let right := or(odd, eq(index, last))
+                let own := add(left, mul(48, right))
+                mstore(own, shl(128, total))
+                mstore(add(own, 16), mload(0))
+                calldatacopy(add(left, mul(48, iszero(right))), next, 48)
+                // Sums are of 128 bits and a path has 40, so this total cannot overflow; that it fits is seen at the end.
+                total := add(total, shr(128, calldataload(next)))
+                // Precompile 2 is SHA-256. It fails only for want of gas, and the caller then has none left either.
+                if iszero(staticcall(gas(), 2, node_, 97, 0, 32)) { revert(0, 0) }
+                if gt(right, odd) {
+                    // A node at the right edge without a sibling is carried up to the level where it is a right child.
+                    for {} iszero(or(and(index, 1), iszero(index))) {} {
+                        index := shr(1, index)
+                        last := shr(1, last)
+                    }
+                }
+                index := shr(1, index)
+                last := shr(1, last)
             }
-            total += sums[i];
-            index >>= 1;
-            last >>= 1;
+            mstore8(node_, 2)
+            mstore(left, shl(128, total))
+            mstore(add(left, 16), mload(0))
+            if iszero(staticcall(gas(), 2, node_, 49, 0, 32)) { revert(0, 0) }
+            root := mload(0)
         }
-        if (last != 0) revert BadProof();
-        root = sumRootHash(total, root);
+        if (last != 0 || !short || total > type(uint128).max) revert BadProof();
     }
 
     /* INTERNAL */
