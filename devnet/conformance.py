@@ -190,7 +190,8 @@ def header(task: int, round: int, prev: bytes, model_in: bytes, **changes: Any) 
 def claim(of: Header, anchored_at: int, index: int, **changes: Any) -> calls.Claim:
     promised = entries(of.round)
     wish: dict[str, Any] = {
-        "header": of, "anchored_at": anchored_at, "node": promised[index][0], "cumulative": promised[index][1],
+        "task": of.task, "round": of.round, "header_hash": header_hash(of), "anchored_at": anchored_at,
+        "node": promised[index][0], "cumulative": promised[index][1],
         "index": index, "size": len(promised), "path": merkle.pack_sum_path(merkle.sum_path(promised, index)), **changes,
     }  # fmt: skip
     return calls.Claim(**wish)

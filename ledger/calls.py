@@ -20,7 +20,7 @@ from ledger.artifacts import NAMES, load
 from middleware import ports
 from middleware.errors import ConfigurationError
 from middleware.policy import Policy, combinations
-from middleware.trust import chunks, eip712
+from middleware.trust import chunks
 from middleware.types import EdgeLeaf, Header, Leaf, Receipt
 from middleware.wire.canonical import refuse_malformed
 from middleware.wire.policy import encode_policy
@@ -360,13 +360,15 @@ class Fund(_Call, frozen=True):
 
 
 class Claim(_Call, frozen=True):
-    """That `header`, anchored at `anchored_at` (seconds), owes `node` this much in total: entry `index` of `size`,
-    proven by the siblings' sums and hashes in `path`, leaf to root (`trust.merkle.pack_sum_path`). Only the header's hash is
-    sent: the record holds the rewards root beside it."""
+    """That the header with this hash, anchored at `anchored_at` (seconds), owes `node` this much in total: entry `index` of
+    `size`, proven by the siblings' sums and hashes in `path`, leaf to root (`trust.merkle.pack_sum_path`). The record holds the
+    rewards root beside the header's hash, so the header itself is not sent."""
 
     contract: ClassVar[str] = "Rewards"
     function: ClassVar[str] = "claim"
-    header: Header
+    task: int
+    round: int
+    header_hash: bytes
     anchored_at: int
     node: int
     cumulative: int
@@ -376,7 +378,7 @@ class Claim(_Call, frozen=True):
 
     def arguments(self) -> tuple[Any, ...]:
         claim = (self.node, self.cumulative, self.index, self.size, self.path)
-        return self.header.task, self.header.round, eip712.header_hash(self.header), self.anchored_at, claim
+        return self.task, self.round, self.header_hash, self.anchored_at, claim
 
 
 class Reclaim(_Call, frozen=True):

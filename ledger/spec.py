@@ -441,10 +441,11 @@ class Specification(arbiter.Arbiter, court.Court):
         return [events.Funded(call.task, message.sender, call.amount), paid]
 
     def _claim(self, call: calls.Claim, message: Message) -> list[Event]:
-        task, node = call.header.task, call.node
+        task, node = call.task, call.node
         total, root = _proven(call)
-        if root != call.header.rewards_root or not self.is_final(call.header, call.anchored_at, message.now):
-            raise LedgerRefused("NotFinal", task, call.header.round)
+        if not self.is_final_record(task, call.round, record_hash(call.header_hash, root, call.anchored_at),
+                                    call.anchored_at, message.now):  # fmt: skip
+            raise LedgerRefused("NotFinal", task, call.round)
         account = self.node(node).account
         if account == ZERO20:
             raise LedgerRefused("UnknownNode", node)

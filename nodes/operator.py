@@ -235,7 +235,8 @@ class Operator:
                 await self.ledger.send(materialisation(index, member), self.key)
             await self.ledger.send(
                 Claim(
-                    header=last.header, anchored_at=last.position.time, node=node, cumulative=cumulative, index=place,
+                    task=task, round=last.header.round, header_hash=last.header_hash,
+                    anchored_at=last.position.time, node=node, cumulative=cumulative, index=place,
                     size=len(entries), path=merkle.pack_sum_path(merkle.sum_path(entries, place)),
                 ),
                 self.key,

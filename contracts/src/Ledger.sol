@@ -276,7 +276,9 @@ contract Ledger is ILedger, EIP712 {
         // The record is compared first: it vouches for `anchoredAt`, so the sum below cannot overflow.
         if (record[id][round] != Commitments.recordHash(hash, rewardsRoot, anchoredAt)) return false;
         Task storage t = _tasks[id];
-        return t.openDisputes == 0 && (t.struck == 0 || round < t.struck) && block.timestamp >= anchoredAt + t.window;
+        // One slot, read once.
+        (uint64 struck, uint32 openDisputes, uint32 window) = (t.struck, t.openDisputes, t.window);
+        return openDisputes == 0 && (struck == 0 || round < struck) && block.timestamp >= anchoredAt + window;
     }
 
     /// @inheritdoc ILedger

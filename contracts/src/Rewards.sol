@@ -114,17 +114,18 @@ contract Rewards is IRewards {
         // slither-disable-next-line unused-return
         (address account,,) = registry.standing(node);
         if (account == address(0)) revert UnknownNode(node);
-        uint128 before = claimed[task][node];
+        mapping(uint32 node => uint128) storage had = claimed[task];
+        uint128 before = had[node];
         if (cumulative <= before) revert NothingToClaim(node);
         uint256 amount = cumulative - before;
-        Pool storage p = _pools[task];
-        uint256 pool = p.funded;
-        if (total > pool) revert PoolExceeded(task, total, pool);
-        uint256 spent = p.paid + amount;
-        if (spent > pool) revert PoolExceeded(task, spent, pool);
+        Pool memory p = _pools[task];
+        if (total > p.funded) revert PoolExceeded(task, total, p.funded);
+        uint256 spent = uint256(p.paid) + amount;
+        if (spent > p.funded) revert PoolExceeded(task, spent, p.funded);
 
-        claimed[task][node] = cumulative;
+        had[node] = cumulative;
         p.paid = spent.toUint128();
+        _pools[task] = p;
 
         emit Claimed(task, node, account, amount, cumulative);
 

@@ -123,7 +123,7 @@ async def test_a_task_runs_from_registration_to_reward(ledger: EvmLedger) -> Non
     await fold(ledger, index)
     last = index.anchored[1][0]
     path = merkle.pack_sum_path(merkle.sum_path(REWARDS, 0))
-    claim = calls.Claim(last.header, last.position.time, 1, 30, 0, 2, path)
+    claim = calls.Claim(1, 1, last.header_hash, last.position.time, 1, 30, 0, 2, path)
     await ledger.send(claim, OPERATOR)
     await fold(ledger, index)
     node = index.roster().nodes[1]
