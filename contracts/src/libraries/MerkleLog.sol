@@ -73,9 +73,27 @@ library MerkleLog {
         }
     }
 
+    /// @notice The hash of a sum tree's leaf: `amount` belongs to `node`.
+    /// @dev sha256(abi.encodePacked(bytes1(0x00), node, amount)), in scratch memory.
+    // slither-disable-next-line assembly
+    function sumLeafHash(uint32 node, uint128 amount) internal view returns (bytes32 hash) {
+        assembly ("memory-safe") {
+            mstore(0, or(shl(216, node), shl(88, amount)))
+            if iszero(staticcall(gas(), 2, 0, 21, 0, 32)) { revert(0, 0) }
+            hash := mload(0)
+        }
+    }
+
     /// @notice The commitment to a whole sum tree.
-    function sumRootHash(uint128 total, bytes32 tree) internal pure returns (bytes32) {
-        return sha256(abi.encodePacked(bytes1(0x02), total, tree));
+    /// @dev sha256(abi.encodePacked(bytes1(0x02), total, tree)), in scratch memory.
+    // slither-disable-next-line assembly
+    function sumRootHash(uint128 total, bytes32 tree) internal view returns (bytes32 hash) {
+        assembly ("memory-safe") {
+            mstore(0, or(shl(248, 2), shl(120, total)))
+            mstore(17, tree)
+            if iszero(staticcall(gas(), 2, 0, 49, 0, 32)) { revert(0, 0) }
+            hash := mload(0)
+        }
     }
 
     /* SMALL TREES */
@@ -187,7 +205,6 @@ library MerkleLog {
     /// @notice The root commitment and the total of the sum tree of `size` leaves in which number `index` says that `amount`
     /// belongs to `node`. `path` is the siblings', from the leaf to the root, 48 bytes each: sum u128, hash.
     /// @dev Reverts with `BadProof` when the total does not fit 128 bits: no honest tree has such a total.
-    // slither-disable-next-line assembly
     function sumRootFromInclusion(bytes calldata path, uint256 index, uint256 size, uint32 node, uint128 amount)
         internal
         view
@@ -195,49 +212,9 @@ library MerkleLog {
     {
         if (path.length > SUM_STEP * MAX_PATH) revert PathTooLong(path.length / SUM_STEP);
         if (index >= size || path.length % SUM_STEP != 0) revert BadProof();
-        uint256 last = size - 1;
-        bool short = true;
-        total = amount;
-        // A claim among 10,000 takes 14 of these steps, so they are in assembly.
-        assembly ("memory-safe") {
-            // Of a node's 97 bytes, the left child's begin here, and the right child's 48 further.
-            let left := add(mload(0x40), 1)
-            let node_ := sub(left, 1)
-            mstore8(node_, 0)
-            mstore(left, or(shl(224, node), shl(96, amount)))
-            if iszero(staticcall(gas(), 2, node_, 21, 0, 32)) { revert(0, 0) }
-            mstore8(node_, 1)
-            let next := path.offset
-            for { let end := add(next, path.length) } lt(next, end) { next := add(next, 48) } {
-                short := and(short, gt(last, 0))
-                // 0 for a left child, 1 for a right one, or one at the right edge.
-                let odd := and(index, 1)
-                let right := or(odd, eq(index, last))
-                let own := add(left, mul(48, right))
-                mstore(own, shl(128, total))
-                mstore(add(own, 16), mload(0))
-                calldatacopy(add(left, mul(48, iszero(right))), next, 48)
-                // Sums are of 128 bits and a path has 40, so this total cannot overflow; that it fits is seen at the end.
-                total := add(total, shr(128, calldataload(next)))
-                // Precompile 2 is SHA-256. It fails only for want of gas, and the caller then has none left either.
-                if iszero(staticcall(gas(), 2, node_, 97, 0, 32)) { revert(0, 0) }
-                if gt(right, odd) {
-                    // A node at the right edge without a sibling is carried up to the level where it is a right child.
-                    for {} iszero(or(and(index, 1), iszero(index))) {} {
-                        index := shr(1, index)
-                        last := shr(1, last)
-                    }
-                }
-                index := shr(1, index)
-                last := shr(1, last)
-            }
-            mstore8(node_, 2)
-            mstore(left, shl(128, total))
-            mstore(add(left, 16), mload(0))
-            if iszero(staticcall(gas(), 2, node_, 49, 0, 32)) { revert(0, 0) }
-            root := mload(0)
-        }
-        if (last != 0 || !short || total > type(uint128).max) revert BadProof();
+        (root, total) = _sumTop(path, index, size - 1, sumLeafHash(node, amount), amount);
+        if (total > type(uint128).max) revert BadProof();
+        root = sumRootHash(uint128(total), root);
     }
 
     /* INTERNAL */
@@ -249,5 +226,48 @@ library MerkleLog {
             last >>= 1;
         }
         return (position, last);
+    }
+
+    /// @dev Walks a sum tree's path from the leaf `top`, number `index` of `last` + 1, up to the tree's hash. A path that the
+    /// tree cannot have gives a `sum` of more than 128 bits.
+    // A claim among 10,000 takes 14 of these steps, so they are in assembly.
+    // slither-disable-next-line assembly
+    function _sumTop(bytes calldata path, uint256 index, uint256 last, bytes32 top, uint256 total)
+        private
+        view
+        returns (bytes32 hash, uint256 sum)
+    {
+        hash = top;
+        sum = total;
+        assembly ("memory-safe") {
+            // Of a node's 97 bytes, the left child's begin here, and the right child's 48 further.
+            let left := add(mload(0x40), 1)
+            mstore8(sub(left, 1), 1)
+            let end := add(path.offset, path.length)
+            for {} lt(path.offset, end) { path.offset := add(path.offset, 48) } {
+                // Too long a path: a bit that no sum reaches, for sums are of 128 bits and a path has 40.
+                sum := or(sum, shl(255, iszero(last)))
+                // 0 for a left child, 48 for a right one, or one at the right edge.
+                let side := mul(48, or(and(index, 1), eq(index, last)))
+                mstore(add(left, side), shl(128, sum))
+                mstore(add(add(left, 16), side), hash)
+                calldatacopy(add(left, sub(48, side)), path.offset, 48)
+                sum := add(sum, shr(128, calldataload(path.offset)))
+                // Precompile 2 is SHA-256. It fails only for want of gas, and the caller then has none left either.
+                if iszero(staticcall(gas(), 2, sub(left, 1), 97, 0, 32)) { revert(0, 0) }
+                hash := mload(0)
+                if gt(side, mul(48, and(index, 1))) {
+                    // A node at the right edge without a sibling is carried up to the level where it is a right child.
+                    for {} iszero(or(and(index, 1), iszero(index))) {} {
+                        index := shr(1, index)
+                        last := shr(1, last)
+                    }
+                }
+                index := shr(1, index)
+                last := shr(1, last)
+            }
+            // Too short a path, in the same way.
+            sum := or(sum, shl(255, iszero(iszero(last))))
+        }
     }
 }
