@@ -189,11 +189,10 @@ def header(task: int, round: int, prev: bytes, model_in: bytes, **changes: Any) 
 
 def claim(of: Header, anchored_at: int, index: int, **changes: Any) -> calls.Claim:
     promised = entries(of.round)
-    path = merkle.sum_path(promised, index)
     wish: dict[str, Any] = {
-        "header": of, "anchored_at": anchored_at, "node": promised[index][0], "cumulative": promised[index][1],
-        "index": index, "size": len(promised), "sums": tuple(step[0] for step in path),
-        "hashes": tuple(step[1] for step in path), **changes,
+        "task": of.task, "round": of.round, "header_hash": header_hash(of), "anchored_at": anchored_at,
+        "node": promised[index][0], "cumulative": promised[index][1],
+        "index": index, "size": len(promised), "path": merkle.pack_sum_path(merkle.sum_path(promised, index)), **changes,
     }  # fmt: skip
     return calls.Claim(**wish)
 
@@ -283,7 +282,8 @@ def readable(chain: Specification, now: int, headers: Sequence[tuple[Header, int
         found.append((("Ledger", "forcedAt", task, k), chain.forced_at[task, k]))
     for of, at in headers:
         found.append((("Ledger", "record", of.task, of.round), chain.records[of.task, of.round]))
-        found.append((("Ledger", "isFinal", calls.abi_value(of), at), chain.is_final(of, at, now)))
+        shown = ("Ledger", "isFinal", of.task, of.round, header_hash(of), of.rewards_root, at)
+        found.append((shown, chain.is_final(of, at, now)))
     for account in PEOPLE:
         id = chain.id_of_account.get(account, 0)
         found.append((("Registry", "idOfAccount", account), id))

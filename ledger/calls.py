@@ -362,23 +362,25 @@ class Fund(_Call, frozen=True):
 
 
 class Claim(_Call, frozen=True):
-    """That `header`, anchored at `anchored_at` (seconds), owes `node` this much in total: entry `index` of `size`,
-    proven by the siblings' `sums` and `hashes`, leaf to root (`trust.merkle.sum_path`)."""
+    """That the header with this hash, anchored at `anchored_at` (seconds), owes `node` this much in total: entry `index` of
+    `size`, proven by the siblings' sums and hashes in `path`, leaf to root (`trust.merkle.pack_sum_path`). The record holds the
+    rewards root beside the header's hash, so the header itself is not sent."""
 
     contract: ClassVar[str] = "Rewards"
     function: ClassVar[str] = "claim"
-    header: Header
+    task: int
+    round: int
+    header_hash: bytes
     anchored_at: int
     node: int
     cumulative: int
     index: int
     size: int
-    sums: tuple[int, ...]
-    hashes: tuple[bytes, ...]
+    path: bytes
 
     def arguments(self) -> tuple[Any, ...]:
-        claim = (self.node, self.cumulative, self.index, self.size, self.sums, self.hashes)
-        return abi_value(self.header), self.anchored_at, claim
+        claim = (self.node, self.cumulative, self.index, self.size, self.path)
+        return self.task, self.round, self.header_hash, self.anchored_at, claim
 
 
 class Reclaim(_Call, frozen=True):

@@ -380,7 +380,7 @@ class Specification(arbiter.Arbiter, court.Court):
                 raise LedgerRefused("WrongForced", task.forced_done, done)
         task.forced_done = done
         task.head, task.last_header, task.last_model = header.round, header_hash, header.model_out
-        self.records[header.task, header.round] = record_hash(header_hash, message.now)
+        self.records[header.task, header.round] = record_hash(header_hash, header.rewards_root, message.now)
         return [events.RoundAnchored(header.task, header.round, header_hash, header)]
 
     def _submit_direct(self, call: calls.SubmitDirect, message: Message) -> list[Event]:
@@ -441,10 +441,11 @@ class Specification(arbiter.Arbiter, court.Court):
         return [events.Funded(call.task, message.sender, call.amount), paid]
 
     def _claim(self, call: calls.Claim, message: Message) -> list[Event]:
-        task, node = call.header.task, call.node
-        if not self.is_final(call.header, call.anchored_at, message.now):
-            raise LedgerRefused("NotFinal", task, call.header.round)
-        total = _proven_total(call)
+        task, node = call.task, call.node
+        total, root = _proven(call)
+        if not self.is_final_record(task, call.round, record_hash(call.header_hash, root, call.anchored_at),
+                                    call.anchored_at, message.now):  # fmt: skip
+            raise LedgerRefused("NotFinal", task, call.round)
         account = self.node(node).account
         if account == ZERO20:
             raise LedgerRefused("UnknownNode", node)
@@ -572,19 +573,15 @@ def _require_continued(held: LogState, now: LogState, path: tuple[bytes, ...]) -
         raise LedgerRefused("BadProof")
 
 
-def _proven_total(call: calls.Claim) -> int:
-    if len(call.hashes) > LIMITS.path_hashes:
-        raise LedgerRefused("PathTooLong", len(call.hashes))
-    if len(call.sums) != len(call.hashes):
-        raise LedgerRefused("BadProof")
-    steps = list(zip(call.sums, call.hashes, strict=True))
+def _proven(call: calls.Claim) -> tuple[int, bytes]:
+    """(total, rewards root) to which the claim's path leads."""
+    if len(call.path) > merkle.SUM_STEP_BYTES * LIMITS.path_hashes:
+        raise LedgerRefused("PathTooLong", len(call.path) // merkle.SUM_STEP_BYTES)
     try:
-        total, root = merkle.sum_root_from_path(call.node, call.cumulative, call.index, call.size, steps)
+        steps = merkle.unpack_sum_path(call.path)
+        return merkle.sum_root_from_path(call.node, call.cumulative, call.index, call.size, steps)
     except PeerFault as fault:
         raise LedgerRefused("BadProof") from fault
-    if root != call.header.rewards_root:
-        raise LedgerRefused("BadProof")
-    return total
 
 
 _BATCH_MOVES: Final[

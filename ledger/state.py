@@ -144,9 +144,13 @@ class Message(msgspec.Struct, frozen=True):
     block: int
 
 
-def record_hash(header_hash: bytes, anchored_at: int) -> bytes:
-    """keccak256(abi.encode(header hash, seconds)): what the Ledger keeps of one round."""
-    return keccak(header_hash + anchored_at.to_bytes(32, "big"))
+def record_hash(header_hash: bytes, rewards_root: bytes, anchored_at: int) -> bytes:
+    """keccak256(abi.encode(header hash, the header's rewards root, seconds)): what the Ledger keeps of one round."""
+    return keccak(header_hash + rewards_root + anchored_at.to_bytes(32, "big"))
+
+
+def _record_of(header: Header, anchored_at: int) -> bytes:
+    return record_hash(eip712.header_hash(header), header.rewards_root, anchored_at)
 
 
 class State:
@@ -247,16 +251,20 @@ class State:
     def is_final(self, header: Header, anchored_at: int, now: int) -> bool:
         """Whether `header` was anchored at `anchored_at`, can no longer be disputed at `now` (both in seconds), is not being
         disputed, and was not struck, nor any before it."""
-        if not self.is_anchored(header, anchored_at):
+        record = _record_of(header, anchored_at)
+        return self.is_final_record(header.task, header.round, record, anchored_at, now)
+
+    def is_final_record(self, id: int, round: int, record: bytes, anchored_at: int, now: int) -> bool:
+        """`is_final` for the header of which `record` is kept: `record_hash`, with this same `anchored_at`."""
+        if self.records.get((id, round)) != record:
             return False
-        task = self.tasks[header.task]
-        counts = task.struck == 0 or header.round < task.struck
+        task = self.tasks[id]
+        counts = task.struck == 0 or round < task.struck
         return task.open_disputes == 0 and counts and now >= anchored_at + task.window
 
     def is_anchored(self, header: Header, anchored_at: int) -> bool:
         """Whether `header` was anchored at `anchored_at` (seconds)."""
-        record = record_hash(eip712.header_hash(header), anchored_at)
-        return self.records.get((header.task, header.round)) == record
+        return self.records.get((header.task, header.round)) == _record_of(header, anchored_at)
 
     # -------------------------------------------------------------------------------------------------- arbiters' functions
 

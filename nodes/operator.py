@@ -264,11 +264,11 @@ class Operator:
             member = index.roster().nodes.get(node)
             if member is not None and member.batch:
                 await self.ledger.send(materialisation(index, member), self.key)
-            path = merkle.sum_path(entries, place)
             await self.ledger.send(
                 Claim(
-                    header=last.header, anchored_at=last.position.time, node=node, cumulative=cumulative, index=place,
-                    size=len(entries), sums=tuple(step[0] for step in path), hashes=tuple(step[1] for step in path),
+                    task=task, round=last.header.round, header_hash=last.header_hash,
+                    anchored_at=last.position.time, node=node, cumulative=cumulative, index=place,
+                    size=len(entries), path=merkle.pack_sum_path(merkle.sum_path(entries, place)),
                 ),
                 self.key,
             )  # fmt: skip

@@ -37,7 +37,7 @@ abstract contract Evidence {
 
     /// @dev Reverts unless the ledger recorded the header at that time.
     function _requireAnchored(ILedger.Header calldata header, uint256 anchoredAt) internal view {
-        bytes32 record = keccak256(abi.encode(keccak256(abi.encode(header)), anchoredAt));
+        bytes32 record = Commitments.recordHash(keccak256(abi.encode(header)), header.rewardsRoot, anchoredAt);
         if (ledger.record(header.task, header.round) != record) {
             revert IArbiter.NotAnchored(header.task, header.round);
         }

@@ -167,7 +167,7 @@ contract Ledger is ILedger, EIP712 {
         t.head = round;
         t.lastHeader = hash;
         t.lastModel = header.modelOut;
-        record[id][round] = _record(hash, block.timestamp);
+        record[id][round] = Commitments.recordHash(hash, header.rewardsRoot, block.timestamp);
 
         emit RoundAnchored(id, round, hash, header);
     }
@@ -268,13 +268,17 @@ contract Ledger is ILedger, EIP712 {
     /// @inheritdoc ILedger
     // A window in seconds: a proposer's few seconds of freedom decide nothing.
     // slither-disable-next-line timestamp
-    function isFinal(Header calldata header, uint256 anchoredAt) external view returns (bool) {
+    function isFinal(uint64 id, uint64 round, bytes32 hash, bytes32 rewardsRoot, uint256 anchoredAt)
+        external
+        view
+        returns (bool)
+    {
         // The record is compared first: it vouches for `anchoredAt`, so the sum below cannot overflow.
-        if (record[header.task][header.round] != _record(headerHash(header), anchoredAt)) return false;
-        Task storage t = _tasks[header.task];
-        return
-            t.openDisputes == 0 && (t.struck == 0 || header.round < t.struck)
-                && block.timestamp >= anchoredAt + t.window;
+        if (record[id][round] != Commitments.recordHash(hash, rewardsRoot, anchoredAt)) return false;
+        Task storage t = _tasks[id];
+        // One slot, read once.
+        (uint64 struck, uint32 openDisputes, uint32 window) = (t.struck, t.openDisputes, t.window);
+        return openDisputes == 0 && (struck == 0 || round < struck) && block.timestamp >= anchoredAt + window;
     }
 
     /// @inheritdoc ILedger
@@ -320,9 +324,5 @@ contract Ledger is ILedger, EIP712 {
     function _known(uint64 id) internal view returns (Task storage t) {
         t = _tasks[id];
         if (t.publisher == address(0)) revert UnknownTask(id);
-    }
-
-    function _record(bytes32 hash, uint256 anchoredAt) internal pure returns (bytes32) {
-        return keccak256(abi.encode(hash, anchoredAt));
     }
 }

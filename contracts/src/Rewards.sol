@@ -66,37 +66,21 @@ contract Rewards is IRewards {
     }
 
     /// @inheritdoc IRewards
-    function claim(ILedger.Header calldata header, uint256 anchoredAt, Claim calldata claim_) external {
-        uint64 task = header.task;
-        uint32 node = claim_.node;
-        if (!ledger.isFinal(header, anchoredAt)) revert NotFinal(task, header.round);
-        uint256 total = _provenTotal(header.rewardsRoot, claim_);
-        // Tier and status do not matter: what was earned is owed.
-        // slither-disable-next-line unused-return
-        (address account,,) = registry.standing(node);
-        if (account == address(0)) revert UnknownNode(node);
-        uint128 before = claimed[task][node];
-        if (claim_.cumulative <= before) revert NothingToClaim(node);
-        uint256 amount = claim_.cumulative - before;
-        Pool storage p = _pools[task];
-        uint256 pool = p.funded;
-        if (total > pool) revert PoolExceeded(task, total, pool);
-        uint256 spent = p.paid + amount;
-        if (spent > pool) revert PoolExceeded(task, spent, pool);
-
-        claimed[task][node] = claim_.cumulative;
-        p.paid = spent.toUint128();
-
-        emit Claimed(task, node, account, amount, claim_.cumulative);
-
-        token.safeTransfer(account, amount);
+    function claim(uint64 task, uint64 round, bytes32 headerHash, uint256 anchoredAt, Claim calldata claim_) external {
+        (bytes32 root, uint256 total) =
+            MerkleLog.sumRootFromInclusion(claim_.path, claim_.index, claim_.size, claim_.node, claim_.cumulative);
+        if (!ledger.isFinal(task, round, headerHash, root, anchoredAt)) revert NotFinal(task, round);
+        _pay(task, claim_.node, claim_.cumulative, total);
     }
 
     /// @inheritdoc IRewards
     function reclaim(ILedger.Header calldata header, uint256 anchoredAt, uint128 total, bytes32 tree) external {
         uint64 task = header.task;
         uint64 last = _lastOfEnded(task);
-        if (!ledger.isFinal(header, anchoredAt)) revert NotFinal(task, header.round);
+        bytes32 hash = keccak256(abi.encode(header));
+        if (!ledger.isFinal(task, header.round, hash, header.rewardsRoot, anchoredAt)) {
+            revert NotFinal(task, header.round);
+        }
         if (header.round != last) revert NotLast(task, last);
         bytes32 root = total == 0 && tree == 0 ? bytes32(0) : MerkleLog.sumRootHash(total, tree);
         if (root != header.rewardsRoot) revert MerkleLog.BadProof();
@@ -124,6 +108,30 @@ contract Rewards is IRewards {
 
     /* INTERNAL */
 
+    /// @dev Pays a node what `cumulative`, part of a root's `total`, is above what it was paid.
+    function _pay(uint64 task, uint32 node, uint128 cumulative, uint256 total) internal {
+        // Tier and status do not matter: what was earned is owed.
+        // slither-disable-next-line unused-return
+        (address account,,) = registry.standing(node);
+        if (account == address(0)) revert UnknownNode(node);
+        mapping(uint32 node => uint128) storage had = claimed[task];
+        uint128 before = had[node];
+        if (cumulative <= before) revert NothingToClaim(node);
+        uint256 amount = cumulative - before;
+        Pool memory p = _pools[task];
+        if (total > p.funded) revert PoolExceeded(task, total, p.funded);
+        uint256 spent = uint256(p.paid) + amount;
+        if (spent > p.funded) revert PoolExceeded(task, spent, p.funded);
+
+        had[node] = cumulative;
+        p.paid = spent.toUint128();
+        _pools[task] = p;
+
+        emit Claimed(task, node, account, amount, cumulative);
+
+        token.safeTransfer(account, amount);
+    }
+
     function _reclaim(uint64 task, uint128 promised) internal {
         Pool storage p = _pools[task];
         uint128 kept = promised < p.paid ? p.paid : promised;
@@ -143,13 +151,5 @@ contract Rewards is IRewards {
         if (msg.sender != t.publisher) revert NotPublisher(msg.sender);
         if (t.open) revert TaskOpen(task);
         return t.struck == 0 ? t.head : t.struck - 1;
-    }
-
-    function _provenTotal(bytes32 expected, Claim calldata claim_) internal view returns (uint128) {
-        (bytes32 root, uint128 total) = MerkleLog.sumRootFromInclusion(
-            claim_.sums, claim_.hashes, claim_.index, claim_.size, claim_.node, claim_.cumulative
-        );
-        if (root != expected) revert MerkleLog.BadProof();
-        return total;
     }
 }

@@ -230,6 +230,6 @@ contract ArbiterWrongGroupTest is Adding {
         vm.warp(time + WINDOW);
         arbiter.wrongGroup(c.header, time, c.member, c.weights, c.weightsPath, c.group);
         requirePunished("wrongGroup", THE_CLOUD, address(this));
-        yes(ledger.isFinal(c.header, time), "what is final stays final");
+        yes(isFinal(c.header, time), "what is final stays final");
     }
 }

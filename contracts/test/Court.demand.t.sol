@@ -100,7 +100,7 @@ contract CourtDemandTest is Adding {
         equal(ledger.task(id).openDisputes, 1);
         equal(credit.balanceOf(address(court)), BOND);
         vm.warp(block.timestamp + WINDOW);
-        yes(!ledger.isFinal(h, anchoredAt), "disputed");
+        yes(!isFinal(h, anchoredAt), "disputed");
     }
 
     function test_who_shows_the_leaf_in_time_gets_the_bond(uint48 elapsed) public {

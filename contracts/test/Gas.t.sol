@@ -17,6 +17,8 @@ contract GasTest is Paying {
     uint256 internal constant TRANSACTION = 21_000;
     uint256 internal constant ANCHOR_LIMIT = 100_000;
     uint256 internal constant CLAIM_LIMIT = 110_000;
+    /// @dev A balance that was zero: a storage slot set (20,000) and not changed (2,900).
+    uint256 internal constant FIRST_BALANCE = 17_100;
     uint256 internal constant REGISTER_LIMIT = 180_000;
 
     function measured(string memory name) internal returns (uint256 gas) {
@@ -124,13 +126,56 @@ contract GasTest is Paying {
         ILedger.Header memory header = pledge(entries);
         uint256 time = block.timestamp;
         vm.warp(time + WINDOW);
-        rewards.claim(header, time, claimOf(entries, 0));
-        measured("claim, 8 nodes, first of a task");
-        rewards.claim(header, time, claimOf(entries, 1));
-        measured("claim, 8 nodes, first of a node");
+        claimFrom(header, time, claimOf(entries, 0));
+        atMost(measured("claim, 8 nodes, first of a task"), CLAIM_LIMIT);
+        claimFrom(header, time, claimOf(entries, 1));
+        atMost(measured("claim, 8 nodes, first of a node"), CLAIM_LIMIT);
         credit.mint(wallet(2), 1);
-        rewards.claim(header, time, claimOf(entries, 2));
+        claimFrom(header, time, claimOf(entries, 2));
         atMost(measured("claim, 8 nodes, first of a node that holds credit"), CLAIM_LIMIT);
+    }
+
+    /// @dev Number 0 of `size` nodes, which were promised a hundred credits each or a little more; its path is as long as any.
+    function promised(uint256 size) internal view returns (IRewards.Claim memory claim_, bytes32 root, uint128 total) {
+        total = 100e18 + uint64(uint256(keccak256("amount")));
+        (claim_.node, claim_.cumulative, claim_.size) = (firstDevice, total, size);
+        bytes32 hash = sha256(abi.encodePacked(uint8(0), firstDevice, total));
+        for (uint256 below = 1; below < size; below *= 2) {
+            // What is not below this node's sibling does not exist.
+            uint256 beside = size - below < below ? size - below : below;
+            uint128 sum = uint128(beside) * 100e18 + uint64(uint256(keccak256(abi.encode("sum", below))));
+            bytes32 sibling = keccak256(abi.encode("hash", below));
+            claim_.path = bytes.concat(claim_.path, Trees.sumStep(sum, sibling));
+            hash = sha256(abi.encodePacked(uint8(1), total, hash, sum, sibling));
+            total += sum;
+        }
+        root = sha256(abi.encodePacked(uint8(2), total, hash));
+    }
+
+    function claimAmong(uint256 size, string memory name) internal returns (uint256) {
+        (IRewards.Claim memory claim_, bytes32 root, uint128 total) = promised(size);
+        fillWallet(PUBLISHER, total, address(rewards));
+        vm.prank(PUBLISHER);
+        rewards.fund(id, total);
+        ILedger.Header memory header = nextHeader(id);
+        header.rewardsRoot = root;
+        anchorAs(accountOf(1), header);
+        uint256 time = block.timestamp;
+        vm.warp(time + WINDOW);
+        claimFrom(header, time, claim_);
+        uint256 gas = measured(name);
+        equal(rewards.claimed(id, claim_.node), claim_.cumulative);
+        return gas;
+    }
+
+    /// @dev Over the limit by what a first balance costs, and less: 11 more levels of siblings are 13,000 gas.
+    function test_a_first_claim_among_ten_thousand() public {
+        atMost(claimAmong(10_000, "claim, 10,000 nodes, first of a node"), CLAIM_LIMIT + FIRST_BALANCE);
+    }
+
+    function test_a_claim_among_ten_thousand_by_a_node_that_holds_credit() public {
+        credit.mint(wallet(0), 1);
+        atMost(claimAmong(10_000, "claim, 10,000 nodes, first of a node that holds credit"), CLAIM_LIMIT);
     }
 }
 

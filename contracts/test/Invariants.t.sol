@@ -266,15 +266,16 @@ contract Crowd is Trial {
         which = which % _headers.length;
         device = device % TRIAL_DEVICES;
         Trees.Entry[] memory entries = _promises[which];
-        (uint128[] memory sums, bytes32[] memory hashes) = Trees.sumPath(entries, device, 0, entries.length);
+        bytes memory path = Trees.sumPath(entries, device, 0, entries.length);
         IRewards.Claim memory claim_ =
-            IRewards.Claim(entries[device].node, entries[device].amount, device, entries.length, sums, hashes);
+            IRewards.Claim(entries[device].node, entries[device].amount, device, entries.length, path);
         uint128 before = rewards.claimed(id, claim_.node);
-        bool final_ = ledger.isFinal(_headers[which], _times[which]);
-        try rewards.claim(_headers[which], _times[which], claim_) {
+        bool final_ = isFinal(_headers[which], _times[which]);
+        (uint64 round, bytes32 hash) = (_headers[which].round, keccak256(abi.encode(_headers[which])));
+        try rewards.claim(id, round, hash, _times[which], claim_) {
             if (!final_) ++violations[2];
             ++done["paid"];
-            try rewards.claim(_headers[which], _times[which], claim_) {
+            try rewards.claim(id, round, hash, _times[which], claim_) {
                 ++violations[10];
             } catch {}
         } catch {}

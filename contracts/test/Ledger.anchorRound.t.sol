@@ -41,7 +41,7 @@ contract LedgerAnchorRoundTest is World {
         emit ILedger.RoundAnchored(id, 1, hash, header);
         anchorAs(account, header);
 
-        equal(ledger.record(id, 1), keccak256(abi.encode(hash, block.timestamp)));
+        equal(ledger.record(id, 1), keccak256(abi.encode(hash, header.rewardsRoot, block.timestamp)));
         ILedger.Task memory t = ledger.task(id);
         equal(t.head, 1);
         equal(t.lastHeader, hash);

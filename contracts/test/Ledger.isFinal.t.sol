@@ -20,14 +20,14 @@ contract LedgerIsFinalTest is World {
 
     function test_a_round_is_final_when_its_window_is_over_and_not_before(uint48 elapsed) public {
         vm.warp(anchoredAt + elapsed);
-        yes(ledger.isFinal(header, anchoredAt) == (elapsed >= WINDOW), "final from the window's end");
+        yes(isFinal(header, anchoredAt) == (elapsed >= WINDOW), "final from the window's end");
     }
 
     function test_the_windows_last_second_is_not_final() public {
         vm.warp(anchoredAt + WINDOW - 1);
-        yes(!ledger.isFinal(header, anchoredAt), "one second early");
+        yes(!isFinal(header, anchoredAt), "one second early");
         vm.warp(anchoredAt + WINDOW);
-        yes(ledger.isFinal(header, anchoredAt), "on time");
+        yes(isFinal(header, anchoredAt), "on time");
     }
 
     function test_a_disputed_task_is_not_final_until_every_dispute_ends(uint8 disputes) public {
@@ -40,11 +40,11 @@ contract LedgerIsFinalTest is World {
         equal(ledger.task(id).openDisputes, disputes);
         vm.warp(anchoredAt + WINDOW);
         for (uint256 i = 0; i < disputes; ++i) {
-            yes(!ledger.isFinal(header, anchoredAt), "disputes come first");
+            yes(!isFinal(header, anchoredAt), "disputes come first");
             vm.prank(ARBITER);
             ledger.release(id);
         }
-        yes(ledger.isFinal(header, anchoredAt), "no dispute is left");
+        yes(isFinal(header, anchoredAt), "no dispute is left");
     }
 
     function test_a_struck_round_and_later_ones_are_never_final(uint64 struck) public {
@@ -55,14 +55,14 @@ contract LedgerIsFinalTest is World {
         vm.prank(ARBITER);
         ledger.strike(id, struck);
         vm.warp(anchoredAt + WINDOW);
-        yes(ledger.isFinal(header, anchoredAt) == (struck == 2), "only what came before counts");
-        yes(!ledger.isFinal(second, anchoredAt), "struck, or after what was struck");
+        yes(isFinal(header, anchoredAt) == (struck == 2), "only what came before counts");
+        yes(!isFinal(second, anchoredAt), "struck, or after what was struck");
     }
 
     function test_another_time_is_never_final(uint256 claimedTime) public {
         vm.assume(claimedTime != anchoredAt);
         vm.warp(anchoredAt + WINDOW);
-        yes(!ledger.isFinal(header, claimedTime), "the record binds the time");
+        yes(!isFinal(header, claimedTime), "the record binds the time");
     }
 
     function test_another_header_is_never_final(uint8 field, bytes32 other) public {
@@ -75,7 +75,15 @@ contract LedgerIsFinalTest is World {
         if (field == 3) forged.task += 1;
         if (field == 4) forged.inputsCount += 1;
         vm.assume(ledger.headerHash(forged) != ledger.headerHash(header));
-        yes(!ledger.isFinal(forged, anchoredAt), "the record binds the header");
+        yes(!isFinal(forged, anchoredAt), "the record binds the header");
+    }
+
+    function test_a_header_with_another_rewards_root_beside_it_is_never_final(bytes32 root) public {
+        vm.assume(root != header.rewardsRoot);
+        vm.warp(anchoredAt + WINDOW);
+        bytes32 hash = ledger.headerHash(header);
+        yes(ledger.isFinal(id, 1, hash, header.rewardsRoot, anchoredAt), "as it was anchored");
+        yes(!ledger.isFinal(id, 1, hash, root, anchoredAt), "the record binds the root");
     }
 
     function test_a_round_that_was_never_anchored_is_not_final(bytes32 anything, uint256 time) public view {
@@ -83,6 +91,6 @@ contract LedgerIsFinalTest is World {
         invented.task = id;
         invented.round = 2;
         invented.manifest = anything;
-        yes(!ledger.isFinal(invented, time), "no record");
+        yes(!isFinal(invented, time), "no record");
     }
 }

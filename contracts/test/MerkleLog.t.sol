@@ -26,15 +26,12 @@ contract MerkleLogCaller {
         MerkleLog.checkConsistency(first, firstRoot, second, secondRoot, path);
     }
 
-    function sumRootFromInclusion(
-        uint128[] calldata sums,
-        bytes32[] calldata hashes,
-        uint256 index,
-        uint256 size,
-        uint32 node,
-        uint128 amount
-    ) external view returns (bytes32, uint128) {
-        return MerkleLog.sumRootFromInclusion(sums, hashes, index, size, node, amount);
+    function sumRootFromInclusion(bytes calldata path, uint256 index, uint256 size, uint32 node, uint128 amount)
+        external
+        view
+        returns (bytes32, uint256)
+    {
+        return MerkleLog.sumRootFromInclusion(path, index, size, node, amount);
     }
 }
 
@@ -151,7 +148,7 @@ contract MerkleLogTest is Assertions {
         vm.expectRevert(refusal);
         log.checkConsistency(1, 0, 1 << 41, 0, new bytes32[](length));
         vm.expectRevert(refusal);
-        log.sumRootFromInclusion(new uint128[](length), new bytes32[](length), 0, 1 << 41, 1, 1);
+        log.sumRootFromInclusion(new bytes(48 * uint256(length)), 0, 1 << 41, 1, 1);
     }
 
     function test_a_prefix_is_proven(uint16 first, uint16 second) public view {
@@ -225,8 +222,12 @@ contract SumTreeTest is Assertions {
         yes(vectors.length >= 200, "sizes 1 to 200");
         for (uint256 i = 0; i < vectors.length; ++i) {
             SumVector memory v = vectors[i];
-            (bytes32 root, uint128 total) =
-                log.sumRootFromInclusion(v.sums, v.hashes, v.index, v.size, uint32(v.node), uint128(v.cumulative));
+            bytes memory path;
+            for (uint256 level = 0; level < v.sums.length; ++level) {
+                path = bytes.concat(path, Trees.sumStep(v.sums[level], v.hashes[level]));
+            }
+            (bytes32 root, uint256 total) =
+                log.sumRootFromInclusion(path, v.index, v.size, uint32(v.node), uint128(v.cumulative));
             equal(root, v.root);
             equal(total, v.total);
         }
@@ -239,9 +240,9 @@ contract SumTreeTest is Assertions {
         size = uint16(between(size, 1, 40));
         index = uint16(between(index, 0, size - 1));
         Trees.Entry[] memory entries = entriesOf(size, seed);
-        (uint128[] memory sums, bytes32[] memory hashes) = Trees.sumPath(entries, index, 0, size);
-        (bytes32 root, uint128 total) =
-            log.sumRootFromInclusion(sums, hashes, index, size, entries[index].node, entries[index].amount);
+        bytes memory path = Trees.sumPath(entries, index, 0, size);
+        (bytes32 root, uint256 total) =
+            log.sumRootFromInclusion(path, index, size, entries[index].node, entries[index].amount);
         equal(root, Trees.sumRoot(entries));
         equal(total, Trees.sumOf(entries, 0, size));
     }
@@ -254,8 +255,8 @@ contract SumTreeTest is Assertions {
         index = uint16(between(index, 0, size - 1));
         Trees.Entry[] memory entries = entriesOf(size, seed);
         vm.assume(amount != entries[index].amount);
-        (uint128[] memory sums, bytes32[] memory hashes) = Trees.sumPath(entries, index, 0, size);
-        (bytes32 root,) = log.sumRootFromInclusion(sums, hashes, index, size, entries[index].node, amount);
+        bytes memory path = Trees.sumPath(entries, index, 0, size);
+        (bytes32 root,) = log.sumRootFromInclusion(path, index, size, entries[index].node, amount);
         yes(root != Trees.sumRoot(entries), "the leaf binds the amount");
     }
 
@@ -266,39 +267,37 @@ contract SumTreeTest is Assertions {
         size = uint16(between(size, 2, 40));
         index = uint16(between(index, 0, size - 1));
         Trees.Entry[] memory entries = entriesOf(size, seed);
-        (uint128[] memory sums, bytes32[] memory hashes) = Trees.sumPath(entries, index, 0, size);
-        uint256 rung = between(level, 0, sums.length - 1);
-        vm.assume(sums[rung] > 0);
-        sums[rung] -= 1;
-        (bytes32 root,) =
-            log.sumRootFromInclusion(sums, hashes, index, size, entries[index].node, entries[index].amount);
+        bytes memory path = Trees.sumPath(entries, index, 0, size);
+        // One less in the last byte of one sibling's sum.
+        uint256 place = 48 * between(level, 0, path.length / 48 - 1) + 15;
+        vm.assume(path[place] != 0);
+        path[place] = bytes1(uint8(path[place]) - 1);
+        (bytes32 root,) = log.sumRootFromInclusion(path, index, size, entries[index].node, entries[index].amount);
         yes(root != Trees.sumRoot(entries), "every sum is bound");
     }
 
     function test_a_total_beyond_128_bits_is_refused(uint128 amount, uint128 sum) public {
         amount = uint128(between(amount, 1, type(uint128).max));
         sum = uint128(between(sum, type(uint128).max - amount + 1, type(uint128).max));
-        uint128[] memory sums = new uint128[](1);
-        sums[0] = sum;
+        bytes memory path = Trees.sumStep(sum, 0);
         vm.expectRevert(abi.encodeWithSelector(MerkleLog.BadProof.selector));
-        log.sumRootFromInclusion(sums, new bytes32[](1), 0, 2, 1, amount);
+        log.sumRootFromInclusion(path, 0, 2, 1, amount);
     }
 
-    function test_lists_of_different_or_wrong_lengths_are_refused(uint8 sums, uint8 hashes, uint16 size) public {
+    function test_a_path_of_another_length_is_refused(uint16 length, uint16 size) public {
         size = uint16(between(size, 1, 70));
-        sums = uint8(between(sums, 0, 12));
-        hashes = uint8(between(hashes, 0, 12));
+        length = uint16(between(length, 0, 12 * 48));
         uint256 right = 0;
         while (1 << right < size) ++right;
-        vm.assume(sums != hashes || hashes != right);
+        vm.assume(length != 48 * right);
         vm.expectRevert(abi.encodeWithSelector(MerkleLog.BadProof.selector));
-        log.sumRootFromInclusion(new uint128[](sums), new bytes32[](hashes), 0, size, 1, 1);
+        log.sumRootFromInclusion(new bytes(length), 0, size, 1, 1);
     }
 
     function test_an_index_beyond_the_size_is_refused(uint256 size, uint256 index) public {
         size = between(size, 1, type(uint256).max);
         index = between(index, size, type(uint256).max);
         vm.expectRevert(abi.encodeWithSelector(MerkleLog.BadProof.selector));
-        log.sumRootFromInclusion(new uint128[](0), new bytes32[](0), index, size, 1, 1);
+        log.sumRootFromInclusion("", index, size, 1, 1);
     }
 }

@@ -41,7 +41,7 @@ contract RewardsReclaimTest is Paying {
         uint256 time = block.timestamp;
         close();
         vm.warp(time + WINDOW);
-        if (seed % 2 == 0) rewards.claim(header, time, claimOf(entries, 0));
+        if (seed % 2 == 0) claimFrom(header, time, claimOf(entries, 0));
         bytes32 tree = Trees.sumTree(entries, 0, DEVICES);
         vm.expectEmit(true, true, true, true, address(rewards));
         emit IRewards.Reclaimed(id, PUBLISHER, more);
@@ -51,7 +51,7 @@ contract RewardsReclaimTest is Paying {
         bytes memory nothing = abi.encodeWithSelector(IRewards.NothingToReclaim.selector, id);
         reclaimAs(PUBLISHER, header, time, total, tree, nothing);
         for (uint256 i = 1; i < DEVICES; ++i) {
-            rewards.claim(header, time, claimOf(entries, i));
+            claimFrom(header, time, claimOf(entries, i));
             equal(credit.balanceOf(wallet(i)), entries[i].amount);
         }
     }
@@ -67,7 +67,7 @@ contract RewardsReclaimTest is Paying {
         fund(300);
         close();
         vm.warp(time + WINDOW);
-        rewards.claim(first, time, claimOf(entries, 0));
+        claimFrom(first, time, claimOf(entries, 0));
         entries[0].amount = 40;
         reclaimAs(PUBLISHER, second, time, 40, Trees.sumTree(entries, 0, 1), "");
         equal(rewards.funded(id), 100);

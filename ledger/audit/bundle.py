@@ -2,7 +2,8 @@
 
     block hash, the reader's own        the one thing that is believed, with the Ledger's address and the chain's id
       = keccak(last header)             its ancestors by parent hash, back to the block that anchored the round
-      -> stateRoot -> account -> storage root -> record[task][round] = keccak(abi.encode(headerHash, anchoredAt))
+      -> stateRoot -> account -> storage root -> record[task][round]
+         = keccak(abi.encode(headerHash, rewardsRoot, anchoredAt))
     anchoring block -> receiptsRoot -> RoundAnchored with the 16 fields of the header
       header -> inputsRoot  -> edge leaf -> update leaf      in the frames that the edge and the device signed
       header -> roster      -> the keys of both
@@ -357,8 +358,9 @@ def _record(bundle: Bundle, last: Block, header: Header, steps: list[Step]) -> N
     kept = _shown_under(steps, what, fields[2], keccak(slot), bundle.storage)
     if kept is not None:
         record = decode_bytes(kept, "a storage value").rjust(32, b"\0")
-        what = "the record is the hash of the header and of the time it was anchored"
-        steps.append(_step(what, record_hash(eip712.header_hash(header), bundle.anchored_at), record))
+        what = "the record is the hash of the header, its rewards root and the time it was anchored"
+        expected = record_hash(eip712.header_hash(header), header.rewards_root, bundle.anchored_at)
+        steps.append(_step(what, expected, record))
 
 
 def _log(bundle: Bundle, first: Block, header: Header, steps: list[Step]) -> None:

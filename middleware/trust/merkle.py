@@ -29,6 +29,7 @@ EMPTY_ROOT: Final = sha256(b"").digest()
 SUM_LIMIT: Final = 1 << 128  # sums and amounts are unsigned 128-bit
 
 SumStep = tuple[int, bytes]  # (the sibling's sum, the sibling's hash)
+SUM_STEP_BYTES: Final = 48  # of one packed step: sum u128, hash
 
 
 def leaf_hash(data: bytes) -> bytes:
@@ -235,6 +236,19 @@ def sum_path(entries: Sequence[tuple[int, int]], index: int) -> list[SumStep]:
             steps.append(level[sibling])
         index >>= 1
     return steps
+
+
+def pack_sum_path(steps: Sequence[SumStep]) -> bytes:
+    """The path as a claim carries it: 48 bytes a step, sum u128 || hash."""
+    return b"".join(amount.to_bytes(16, "big") + step for amount, step in steps)
+
+
+def unpack_sum_path(path: bytes) -> list[SumStep]:
+    """What `pack_sum_path` packed. PeerFault("malformed") for a length that is not a multiple of 48 bytes."""
+    if len(path) % SUM_STEP_BYTES:
+        raise PeerFault("malformed", f"a packed sum path has 48 bytes a step, this one {len(path)} in all")
+    steps = (path[at : at + SUM_STEP_BYTES] for at in range(0, len(path), SUM_STEP_BYTES))
+    return [(int.from_bytes(step[:16], "big"), step[16:]) for step in steps]
 
 
 def sum_root_from_path(

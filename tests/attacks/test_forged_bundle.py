@@ -143,7 +143,7 @@ ATTACKS: list[tuple[str, Change, str]] = [
     ("a storage node altered", top("storage", one(0, flip)), "stands under its storage root"),
     ("a storage node left out", top("storage", lambda nodes: nodes[1:]), "stands under its storage root"),
     ("a storage node too many", top("storage", lambda nodes: (*nodes, "0x01")), "stands under its storage root"),
-    ("another time of anchoring", top("anchored_at", more), "the record is the hash of the header and of the time"),
+    ("another time of anchoring", top("anchored_at", more), "its rewards root and the time it was anchored"),
     ("another model in the header", header(model_out=flip), "the record is the hash of the header"),
     ("another reward root in the header", header(rewards_root=flip), "the record is the hash of the header"),
     ("another task in the header", header(task=more), "stands under its storage root"),

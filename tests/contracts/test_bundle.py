@@ -74,7 +74,7 @@ def test_the_state_that_the_chain_proves_is_the_one_in_its_header(world: ChainHi
         account = value_under(state, keccak(ledger), [bytes.fromhex(node[2:]) for node in told["accountProof"]])
         nodes = [bytes.fromhex(node[2:]) for node in told["storageProof"][0]["proof"]]
         kept = value_under(decode_list(account, "account")[2], keccak(slot), nodes)
-        assert kept[1:] == record_hash(item.header_hash, item.position.time).lstrip(b"\0")
+        assert kept[1:] == record_hash(item.header_hash, item.header.rewards_root, item.position.time).lstrip(b"\0")
 
 
 @pytest.mark.parametrize("count", [1, 2, 17, 130])
@@ -122,7 +122,9 @@ def test_the_records_slot_holds_the_record(world: ChainHistory) -> None:
     for item in world.record.index.anchored[1]:
         slot = "0x" + record_slot(1, item.header.round).hex()
         kept = world.evm.ask("eth_getStorageAt", ledger, slot, "latest")
-        assert bytes.fromhex(kept[2:]) == record_hash(header_hash(item.header), item.position.time)
+        assert bytes.fromhex(kept[2:]) == record_hash(
+            header_hash(item.header), item.header.rewards_root, item.position.time
+        )
 
 
 # ---------------------------------------------------------------------------------------------------------------- the file

@@ -241,13 +241,18 @@ CASES: Final[dict[str, Any]] = {
     "claim too early": case(take(), ODD, "NotFinal", 1, 1, before=lambda s: before_claim(s, seconds=98)),
     "claim at another time": case(take(anchored_at=5), ODD, "NotFinal", 1, 1, before=before_claim),
     "claim with a long path": case(
-        take(sums=(0,) * 41, hashes=(ZERO32,) * 41), ODD, "PathTooLong", 41, before=before_claim
+        take(path=bytes(48 * 41)), ODD, "PathTooLong", 41, before=before_claim
     ),
-    "claim with one sum too few": case(take(sums=()), ODD, "BadProof", before=before_claim),
-    "claim more": case(take(cumulative=11), ODD, "BadProof", before=before_claim),
-    "claim at another place": case(take(index=1, node=1, cumulative=10), ODD, "BadProof", before=before_claim),
+    "claim with a byte too many": case(take(path=bytes(48 * 40 + 1)), ODD, "PathTooLong", 40, before=before_claim),
+    "claim with a step too few": case(take(path=bytes(48)), ODD, "BadProof", before=before_claim),
+    "claim with half a step": case(take(path=bytes(48 + 24)), ODD, "BadProof", before=before_claim),
+    "claim of another header": case(take(header_hash=GENESIS), ODD, "NotFinal", 1, 1, before=before_claim),
+    "claim of a round to come": case(take(round=2), ODD, "NotFinal", 1, 2, before=before_claim),
+    "claim of another task": case(take(task=2), ODD, "NotFinal", 2, 1, before=before_claim),
+    "claim more": case(take(cumulative=11), ODD, "NotFinal", 1, 1, before=before_claim),
+    "claim at another place": case(take(index=1, node=1, cumulative=10), ODD, "NotFinal", 1, 1, before=before_claim),
     "claim past the tree": case(take(size=0), ODD, "BadProof", before=before_claim),
-    "claim sums past 128 bits": case(take(sums=((1 << 128) - 1, 1)), ODD, "BadProof", before=before_claim),
+    "claim sums past 128 bits": case(take(path=b"\xff" * 16 + bytes(80)), ODD, "BadProof", before=before_claim),
     "claim for nobody": case(take(2), ODD, "UnknownNode", 99, before=before_claim),
     "claim twice": case(
         take(), ODD, "NothingToClaim", 1, before=claimed_once
@@ -310,7 +315,7 @@ def test_both_ledgers_keep_a_pool_from_paying_more_over_several_roots_than_it_ho
     assert stage.succeed(take()(stage), ODD) == ["Claimed", "Transfer"]
     second = msgspec.structs.replace(SECOND, rewards_root=merkle.sum_root([(2, 15)]))
     stage.succeed(calls.AnchorRound(second), CLOUD)
-    wish = calls.Claim(second, stage.world.now, 2, 15, 0, 1, (), ())
+    wish = calls.Claim(1, 2, header_hash(second), stage.world.now, 2, 15, 0, 1, b"")
     assert stage.act(wish, ODD, 100) == Step((), "PoolExceeded", (1, 25, 20))
     stage.fund(5)
     assert stage.succeed(wish, ODD) == ["Claimed", "Transfer"]

@@ -253,12 +253,16 @@ interface ILedger {
     /// @notice How many tasks were ever opened; also the newest id.
     function count() external view returns (uint64);
 
-    /// @notice keccak256(abi.encode(header hash, time of the block that anchored it)); zero if the round was not anchored.
+    /// @notice keccak256(abi.encode(header hash, the header's `rewardsRoot`, time of the block that anchored it)); zero if the
+    /// round was not anchored. The root stands beside the hash so that who claims a reward need not show the whole header.
     function record(uint64 id, uint64 round) external view returns (bytes32);
 
-    /// @notice Whether this header was anchored at `anchoredAt` (seconds), can no longer be disputed, is not being disputed, and
-    /// was not struck, nor any before it.
-    function isFinal(Header calldata header, uint256 anchoredAt) external view returns (bool);
+    /// @notice Whether the header of this hash and with this rewards root was anchored as this round at `anchoredAt` (seconds),
+    /// can no longer be disputed, is not being disputed, and was not struck, nor any before it.
+    function isFinal(uint64 id, uint64 round, bytes32 hash, bytes32 rewardsRoot, uint256 anchoredAt)
+        external
+        view
+        returns (bool);
 
     /// @notice The hash under which a header is recorded.
     function headerHash(Header calldata header) external pure returns (bytes32);

@@ -11,15 +11,14 @@ import {ILedger} from "./ILedger.sol";
 interface IRewards {
     /* TYPES */
 
-    /// @notice That number `index` of the `size` entries under the root says `cumulative` for `node`. `sums` and `hashes` are
-    /// the siblings', from the leaf to the root.
+    /// @notice That number `index` of the `size` entries under the root says `cumulative` for `node`. `path` is the siblings',
+    /// from the leaf to the root, 48 bytes each: sum u128, hash.
     struct Claim {
         uint32 node;
         uint128 cumulative;
         uint256 index;
         uint256 size;
-        uint128[] sums;
-        bytes32[] hashes;
+        bytes path;
     }
 
     /* ERRORS */
@@ -28,7 +27,8 @@ interface IRewards {
     error UnknownTask(uint64 task);
     /// @notice No such node.
     error UnknownNode(uint32 node);
-    /// @notice The header was not anchored then, may still be disputed, or is being disputed.
+    /// @notice No such header, with the rewards root that was shown, was anchored then; or it may still be disputed, or is being
+    /// disputed.
     error NotFinal(uint64 task, uint64 round);
     /// @notice Everything that this root promises the node was paid before.
     error NothingToClaim(uint32 node);
@@ -65,12 +65,13 @@ interface IRewards {
     function fund(uint64 task, uint256 amount) external;
 
     /// @notice Pays a node's account what it has not had yet. Anybody may send it; the money goes to the account that the
-    /// Registry names now. Never pausable, and open to suspended and revoked nodes: what was earned is owed.
+    /// Registry names now. Never pausable, and open to suspended and revoked nodes: what was earned is owed. The rewards
+    /// root is not sent: it is what the claim's path leads to, and the record must hold it beside `headerHash`.
     ///
-    /// Reverts: NotFinal, PathTooLong, BadProof, UnknownNode, NothingToClaim, PoolExceeded.
+    /// Reverts: PathTooLong, BadProof (no path of such a tree), NotFinal, UnknownNode, NothingToClaim, PoolExceeded.
     /// @dev Warning: the root must carry its own total, and the total must be in the pool, before anybody is paid from it. So a
     /// false root cannot take what it does not promise; and all roots together cannot take more than the pool.
-    function claim(ILedger.Header calldata header, uint256 anchoredAt, Claim calldata claim_) external;
+    function claim(uint64 task, uint64 round, bytes32 headerHash, uint256 anchoredAt, Claim calldata claim_) external;
 
     /// @notice Pays back what the last round that counts does not promise, once the task has ended. Only its publisher.
     /// `total` and `tree` are what the round's `rewardsRoot` is the hash of, zeros when it has none.

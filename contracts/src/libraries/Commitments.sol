@@ -26,6 +26,14 @@ library Commitments {
     bytes32 internal constant NAME_HASH = keccak256("Drystone");
     bytes32 internal constant VERSION_HASH = keccak256("1");
 
+    /* RECORDS */
+
+    /// @notice What the Ledger keeps of a round: its header's hash, with the rewards root that the header names, and the time of
+    /// the block that anchored it.
+    function recordHash(bytes32 headerHash, bytes32 rewardsRoot, uint256 anchoredAt) internal pure returns (bytes32) {
+        return keccak256(abi.encode(headerHash, rewardsRoot, anchoredAt));
+    }
+
     /* LEAVES */
 
     /// @notice The leaf hash of an update, under its edge's root.

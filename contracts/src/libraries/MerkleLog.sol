@@ -16,6 +16,9 @@ library MerkleLog {
     /// @notice The most hashes in one path: enough for 2^40 leaves.
     uint256 internal constant MAX_PATH = 40;
 
+    /// @notice Bytes of one step of a sum tree's path: the sibling's sum, and its hash.
+    uint256 internal constant SUM_STEP = 48;
+
     /* ERRORS */
 
     /// @notice The path does not have the length or the shape that the index and the size require, or proves another root.
@@ -71,33 +74,26 @@ library MerkleLog {
     }
 
     /// @notice The hash of a sum tree's leaf: `amount` belongs to `node`.
-    function sumLeafHash(uint32 node, uint128 amount) internal pure returns (bytes32) {
-        return sha256(abi.encodePacked(bytes1(0x00), node, amount));
-    }
-
-    /// @notice The hash of a sum tree's inner node.
-    /// @dev sha256(abi.encodePacked(bytes1(0x01), leftSum, left, rightSum, right)), in memory that is free again afterwards.
+    /// @dev sha256(abi.encodePacked(bytes1(0x00), node, amount)), in scratch memory.
     // slither-disable-next-line assembly
-    function sumNodeHash(uint128 leftSum, bytes32 left, uint128 rightSum, bytes32 right)
-        internal
-        view
-        returns (bytes32 hash)
-    {
+    function sumLeafHash(uint32 node, uint128 amount) internal view returns (bytes32 hash) {
         assembly ("memory-safe") {
-            let free := mload(0x40)
-            mstore8(free, 1)
-            mstore(add(free, 1), shl(128, leftSum))
-            mstore(add(free, 17), left)
-            mstore(add(free, 49), shl(128, rightSum))
-            mstore(add(free, 65), right)
-            if iszero(staticcall(gas(), 2, free, 97, 0, 32)) { revert(0, 0) }
+            mstore(0, or(shl(216, node), shl(88, amount)))
+            if iszero(staticcall(gas(), 2, 0, 21, 0, 32)) { revert(0, 0) }
             hash := mload(0)
         }
     }
 
     /// @notice The commitment to a whole sum tree.
-    function sumRootHash(uint128 total, bytes32 tree) internal pure returns (bytes32) {
-        return sha256(abi.encodePacked(bytes1(0x02), total, tree));
+    /// @dev sha256(abi.encodePacked(bytes1(0x02), total, tree)), in scratch memory.
+    // slither-disable-next-line assembly
+    function sumRootHash(uint128 total, bytes32 tree) internal view returns (bytes32 hash) {
+        assembly ("memory-safe") {
+            mstore(0, or(shl(248, 2), shl(120, total)))
+            mstore(17, tree)
+            if iszero(staticcall(gas(), 2, 0, 49, 0, 32)) { revert(0, 0) }
+            hash := mload(0)
+        }
     }
 
     /* SMALL TREES */
@@ -207,35 +203,18 @@ library MerkleLog {
     }
 
     /// @notice The root commitment and the total of the sum tree of `size` leaves in which number `index` says that `amount`
-    /// belongs to `node`. `sums` and `hashes` are the siblings', from the leaf to the root.
+    /// belongs to `node`. `path` is the siblings', from the leaf to the root, 48 bytes each: sum u128, hash.
     /// @dev Reverts with `BadProof` when the total does not fit 128 bits: no honest tree has such a total.
-    function sumRootFromInclusion(
-        uint128[] calldata sums,
-        bytes32[] calldata hashes,
-        uint256 index,
-        uint256 size,
-        uint32 node,
-        uint128 amount
-    ) internal view returns (bytes32 root, uint128 total) {
-        if (hashes.length > MAX_PATH) revert PathTooLong(hashes.length);
-        if (index >= size || sums.length != hashes.length) revert BadProof();
-        uint256 last = size - 1;
-        root = sumLeafHash(node, amount);
-        total = amount;
-        for (uint256 i = 0; i < hashes.length; ++i) {
-            if (last == 0 || sums[i] > type(uint128).max - total) revert BadProof();
-            if (index & 1 == 1 || index == last) {
-                root = sumNodeHash(sums[i], hashes[i], total, root);
-                (index, last) = _climb(index, last);
-            } else {
-                root = sumNodeHash(total, root, sums[i], hashes[i]);
-            }
-            total += sums[i];
-            index >>= 1;
-            last >>= 1;
-        }
-        if (last != 0) revert BadProof();
-        root = sumRootHash(total, root);
+    function sumRootFromInclusion(bytes calldata path, uint256 index, uint256 size, uint32 node, uint128 amount)
+        internal
+        view
+        returns (bytes32 root, uint256 total)
+    {
+        if (path.length > SUM_STEP * MAX_PATH) revert PathTooLong(path.length / SUM_STEP);
+        if (index >= size || path.length % SUM_STEP != 0) revert BadProof();
+        (root, total) = _sumTop(path, index, size - 1, sumLeafHash(node, amount), amount);
+        if (total > type(uint128).max) revert BadProof();
+        root = sumRootHash(uint128(total), root);
     }
 
     /* INTERNAL */
@@ -247,5 +226,48 @@ library MerkleLog {
             last >>= 1;
         }
         return (position, last);
+    }
+
+    /// @dev Walks a sum tree's path from the leaf `top`, number `index` of `last` + 1, up to the tree's hash. A path that the
+    /// tree cannot have gives a `sum` of more than 128 bits.
+    // A claim among 10,000 takes 14 of these steps, so they are in assembly.
+    // slither-disable-next-line assembly
+    function _sumTop(bytes calldata path, uint256 index, uint256 last, bytes32 top, uint256 total)
+        private
+        view
+        returns (bytes32 hash, uint256 sum)
+    {
+        hash = top;
+        sum = total;
+        assembly ("memory-safe") {
+            // Of a node's 97 bytes, the left child's begin here, and the right child's 48 further.
+            let left := add(mload(0x40), 1)
+            mstore8(sub(left, 1), 1)
+            let end := add(path.offset, path.length)
+            for {} lt(path.offset, end) { path.offset := add(path.offset, 48) } {
+                // Too long a path: a bit that no sum reaches, for sums are of 128 bits and a path has 40.
+                sum := or(sum, shl(255, iszero(last)))
+                // 0 for a left child, 48 for a right one, or one at the right edge.
+                let side := mul(48, or(and(index, 1), eq(index, last)))
+                mstore(add(left, side), shl(128, sum))
+                mstore(add(add(left, 16), side), hash)
+                calldatacopy(add(left, sub(48, side)), path.offset, 48)
+                sum := add(sum, shr(128, calldataload(path.offset)))
+                // Precompile 2 is SHA-256. It fails only for want of gas, and the caller then has none left either.
+                if iszero(staticcall(gas(), 2, sub(left, 1), 97, 0, 32)) { revert(0, 0) }
+                hash := mload(0)
+                if gt(side, mul(48, and(index, 1))) {
+                    // A node at the right edge without a sibling is carried up to the level where it is a right child.
+                    for {} iszero(or(and(index, 1), iszero(index))) {} {
+                        index := shr(1, index)
+                        last := shr(1, last)
+                    }
+                }
+                index := shr(1, index)
+                last := shr(1, last)
+            }
+            // Too short a path, in the same way.
+            sum := or(sum, shl(255, iszero(iszero(last))))
+        }
     }
 }

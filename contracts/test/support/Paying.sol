@@ -45,15 +45,18 @@ abstract contract Paying is World {
     }
 
     function claimOf(Trees.Entry[] memory entries, uint256 index) internal pure returns (IRewards.Claim memory) {
-        (uint128[] memory sums, bytes32[] memory hashes) = Trees.sumPath(entries, index, 0, entries.length);
         return IRewards.Claim({
             node: entries[index].node,
             cumulative: entries[index].amount,
             index: index,
             size: entries.length,
-            sums: sums,
-            hashes: hashes
+            path: Trees.sumPath(entries, index, 0, entries.length)
         });
+    }
+
+    /// @notice Sends a claim on a round, as anybody may.
+    function claimFrom(ILedger.Header memory header, uint256 anchoredAt, IRewards.Claim memory claim_) internal {
+        rewards.claim(header.task, header.round, keccak256(abi.encode(header)), anchoredAt, claim_);
     }
 
     function totalOf(Trees.Entry[] memory entries) internal pure returns (uint128) {

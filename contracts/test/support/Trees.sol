@@ -131,22 +131,21 @@ library Trees {
         return sha256(abi.encodePacked(uint8(2), sumOf(entries, 0, n), sumTree(entries, 0, n)));
     }
 
+    /// @notice The path as it is sent: of each sibling its sum and its hash, from the leaf to the root.
     function sumPath(Entry[] memory entries, uint256 index, uint256 from, uint256 to)
         internal
         pure
-        returns (uint128[] memory sums, bytes32[] memory hashes)
+        returns (bytes memory)
     {
-        if (to - from == 1) return (new uint128[](0), new bytes32[](0));
+        if (to - from == 1) return "";
         uint256 middle = from + split(to - from);
         bool left = index < middle;
-        (uint128[] memory below, bytes32[] memory belowHashes) =
-            left ? sumPath(entries, index, from, middle) : sumPath(entries, index, middle, to);
+        bytes memory below = left ? sumPath(entries, index, from, middle) : sumPath(entries, index, middle, to);
         (uint256 start, uint256 end) = left ? (middle, to) : (from, middle);
-        hashes = append(belowHashes, sumTree(entries, start, end));
-        sums = new uint128[](below.length + 1);
-        for (uint256 i = 0; i < below.length; ++i) {
-            sums[i] = below[i];
-        }
-        sums[below.length] = sumOf(entries, start, end);
+        return bytes.concat(below, sumStep(sumOf(entries, start, end), sumTree(entries, start, end)));
+    }
+
+    function sumStep(uint128 sum, bytes32 hash) internal pure returns (bytes memory) {
+        return abi.encodePacked(sum, hash);
     }
 }

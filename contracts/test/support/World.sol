@@ -189,6 +189,11 @@ abstract contract World is Assertions {
         vm.expectRevert(abi.encodeWithSelector(Roles.NotAuthorised.selector, caller, role));
     }
 
+    function isFinal(ILedger.Header memory header, uint256 anchoredAt) internal view returns (bool) {
+        bytes32 hash = keccak256(abi.encode(header));
+        return ledger.isFinal(header.task, header.round, hash, header.rewardsRoot, anchoredAt);
+    }
+
     function expectBadProof() internal {
         vm.expectRevert(abi.encodeWithSelector(MerkleLog.BadProof.selector));
     }

@@ -122,10 +122,8 @@ async def test_a_task_runs_from_registration_to_reward(ledger: EvmLedger) -> Non
     await ledger.send(calls.Fund(1, 100), OPERATOR)
     await fold(ledger, index)
     last = index.anchored[1][0]
-    path = merkle.sum_path(REWARDS, 0)
-    claim = calls.Claim(
-        last.header, last.position.time, 1, 30, 0, 2, tuple(step[0] for step in path), tuple(step[1] for step in path)
-    )
+    path = merkle.pack_sum_path(merkle.sum_path(REWARDS, 0))
+    claim = calls.Claim(1, 1, last.header_hash, last.position.time, 1, 30, 0, 2, path)
     await ledger.send(claim, OPERATOR)
     await fold(ledger, index)
     node = index.roster().nodes[1]

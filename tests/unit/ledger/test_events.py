@@ -83,7 +83,7 @@ CALLS: list[calls.AnyCall] = [
     calls.Reveal(1, 2, b"\1" * 32, b"\2" * 32),
     calls.Decide(1, True),
     calls.WithdrawShares(),
-    calls.Claim(HEADER, 5, 1, 2**127, 0, 2, (2**126,), (b"\1" * 32,)),
+    calls.Claim(1, 2, b"\2" * 32, 5, 1, 2**127, 0, 2, b"\1" * 48),
     calls.Mint(b"\1" * 20, 10**27),
     calls.Approve(b"\1" * 20, 2**256 - 1),
     calls.GrantRole(1, b"\1" * 20),

@@ -65,7 +65,7 @@ def test_an_anchored_round_moves_the_task_and_leaves_a_record_of_its_time(chain:
     assert happened == [events.RoundAnchored(1, 1, header_hash(header), header)]
     assert chain.task(1).head == 1
     assert chain.task(1).last_model == header.model_out
-    assert chain.records[1, 1] == record_hash(header_hash(header), NOW)
+    assert chain.records[1, 1] == record_hash(header_hash(header), header.rewards_root, NOW)
     assert chain.apply(calls.AnchorRound(header), ADMIN, NOW, 6) == []
 
 

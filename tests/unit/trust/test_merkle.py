@@ -173,6 +173,16 @@ def test_every_amount_is_proved_with_its_total_and_no_other_is(size: int) -> Non
             assert not merkle.verify_sum(root, node, amount + 1, index, size, [(sibling - 1, step), *rest])
 
 
+def test_a_sum_path_is_packed_in_48_bytes_a_step() -> None:
+    for index in range(5):
+        path = merkle.sum_path(ENTRIES[:5], index)
+        packed = merkle.pack_sum_path(path)
+        assert len(packed) == 48 * len(path)
+        assert merkle.unpack_sum_path(packed) == path
+        with pytest.raises(PeerFault):
+            merkle.unpack_sum_path(packed + b"\0")
+
+
 def test_a_sum_root_seals_its_total_and_its_top() -> None:
     entries = [(1, 5), (4, 7), (9, 0)]
     total, top = merkle.sum_top(entries)
