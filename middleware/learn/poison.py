@@ -1,6 +1,7 @@
 """Lying devices on real workloads: samples that are changed before training, and updates that are crafted after it.
 
-    label-flip   every label y becomes C - 1 - y (Tolpekin et al. 2020; the convention of the robustness literature)
+    label-flip   every label y becomes C - 1 - y (the convention of the robustness literature), or one class becomes another
+                 (Tolpekin et al. 2020, section 3)
     backdoor     half of the samples carry a trigger and the target's label (Gu et al. 2017; Bagdasaryan et al. 2020)
 
 The trigger of an image (height, width, channels) is a bright square of 3 by 3 in its last corner, of anything else the last four
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from middleware.errors import ConfigurationError
 from middleware.learn import vector
 from middleware.learn.train import Trained, train
 from middleware.learn.workload import Floats, Samples, Workload
@@ -33,6 +35,11 @@ STAMPED: Final = 0.5  # share of a liar's samples
 def flip_labels(samples: Samples, classes: int) -> Samples:
     """Every label y as classes - 1 - y."""
     return Samples(samples.features, classes - 1 - samples.labels)
+
+
+def flip_class(samples: Samples, source: int, target: int) -> Samples:
+    """Every label `source` as `target`."""
+    return Samples(samples.features, np.where(samples.labels == source, target, samples.labels))
 
 
 def stamp(features: Floats, bright: float) -> Floats:
@@ -55,8 +62,18 @@ def plant(samples: Samples, generator: np.random.Generator, target: int = TARGET
 
 
 def poisoned(samples: Samples, name: str, classes: int, generator: np.random.Generator) -> Samples:
-    """What a device that lies in its samples trains on. `name` is one of `attack.IN_SAMPLES`, maybe with a number."""
-    return flip_labels(samples, classes) if name.partition(":")[0] == "label-flip" else plant(samples, generator)
+    """What a device that lies in its samples trains on. `name` is one of `attack.IN_SAMPLES`, maybe with what follows it.
+
+    ConfigurationError for a class that the task does not have.
+    """
+    if name.partition(":")[0] != "label-flip":
+        return plant(samples, generator)
+    pair = attack.label_pair(name)
+    if pair is None:
+        return flip_labels(samples, classes)
+    if max(pair) >= classes:
+        raise ConfigurationError(f"attack {name!r}: the task's classes are 0 to {classes - 1}")
+    return flip_class(samples, *pair)
 
 
 class Poisoned(Workload):

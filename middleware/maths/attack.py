@@ -16,7 +16,8 @@ sigma are their mean and standard deviation, coordinate by coordinate. By what i
     scaled        g times its own update: model replacement, with a backdoor in it (Bagdasaryan et al. 2020, section 4.1)
 
 A lie is named `NAME` or `NAME:NUMBER`, the number standing for z, e, s or g. Two more lie in the samples that a device trains on
-(`learn.poison`): label-flip, and backdoor, which also sends g times what it learned.
+(`learn.poison`): label-flip, or label-flip:A-B for one class A that is called B, and backdoor, which also sends g times what it
+learned.
 """
 
 from __future__ import annotations
@@ -186,9 +187,23 @@ def require(text: str) -> None:
 
 
 def in_samples_number(text: str) -> float:
-    """By how much a lie in the samples is scaled: 1, or the number behind its name. ValueError for another word there."""
+    """By how much a lie in the samples is scaled: 1, or the number behind `backdoor`. ValueError for another word there."""
     name, colon, number = text.partition(":")
+    if name == "label-flip":
+        label_pair(text)
+        return 1.0
     try:
         return float(number) if colon else 1.0
     except ValueError as error:
         raise ValueError(f"attack {text!r}: write {name} or {name}:NUMBER") from error
+
+
+def label_pair(text: str) -> tuple[int, int] | None:
+    """(A, B) of `label-flip:A-B`, None of `label-flip`, which flips every class. ValueError for another word there."""
+    name, colon, pair = text.partition(":")
+    if not colon:
+        return None
+    source, dash, target = pair.partition("-")
+    if not (dash and source.isdecimal() and target.isdecimal() and int(source) != int(target)):
+        raise ValueError(f"attack {text!r}: write {name} or {name}:A-B with two different classes, e.g. {name}:7-1")
+    return int(source), int(target)

@@ -123,6 +123,9 @@ def test_negate_is_the_update_times_minus_ten() -> None:
         ("shout", "choose one of alie, backdoor"),
         ("alie:x", "write alie or alie:NUMBER"),
         ("backdoor:y", "write backdoor"),
+        ("label-flip:7", "write label-flip or label-flip:A-B"),
+        ("label-flip:7-7", "two different classes"),
+        ("label-flip:-1-2", "two different classes"),
     ],
 )
 def test_a_lie_that_there_is_not_is_named_with_those_that_there_are(text: str, words: str) -> None:
@@ -130,6 +133,12 @@ def test_a_lie_that_there_is_not_is_named_with_those_that_there_are(text: str, w
         attack.require(text)
 
 
-@pytest.mark.parametrize("text", ["alie", "ipm:0.5", "label-flip", "backdoor:10"])
+@pytest.mark.parametrize("text", ["alie", "ipm:0.5", "label-flip", "label-flip:7-1", "backdoor:10"])
 def test_lies_with_and_without_a_number_are_known(text: str) -> None:
     attack.require(text)
+
+
+def test_only_a_backdoor_is_scaled_by_the_number_behind_it() -> None:
+    assert [attack.in_samples_number(text) for text in ("label-flip", "label-flip:7-1", "backdoor", "backdoor:5")] == [
+        1, 1, 1, 5,
+    ]  # fmt: skip
