@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -115,6 +116,7 @@ def main() -> None:
     from middleware.learn.fleet import use_threads
 
     use_threads(2)
+    FOLDER.mkdir(parents=True, exist_ok=True)
     rows, folder = speed(), Path("runs/data")
     for data in ("mnist", "hapt"):
         curves = {"dense": run(data, "none", 1.0, folder)}
@@ -125,6 +127,7 @@ def main() -> None:
             reached = max(curves[name][0][-5:])
             share = curves[name][1] / curves["dense"][1]
             lost = 100 * (best - reached)
+            print(f"{data}, {name}: {100 * reached:.1f} % of {100 * best:.1f} %, {share:.4f} of the bytes", file=sys.stderr)
             rows += [
                 Row(
                     f"{data}, {name}: points lost", lost, "points", None, None, f"<= {bar:g}" if bar else None,
