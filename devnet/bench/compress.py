@@ -127,7 +127,10 @@ def main() -> None:
             reached = max(curves[name][0][-5:])
             share = curves[name][1] / curves["dense"][1]
             lost = 100 * (best - reached)
-            print(f"{data}, {name}: {100 * reached:.1f} % of {100 * best:.1f} %, {share:.4f} of the bytes", file=sys.stderr)
+            print(
+                f"{data}, {name}: {100 * reached:.1f} % of {100 * best:.1f} %, {share:.4f} of the bytes",
+                file=sys.stderr,
+            )
             rows += [
                 Row(
                     f"{data}, {name}: points lost", lost, "points", None, None, f"<= {bar:g}" if bar else None,

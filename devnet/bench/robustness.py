@@ -11,7 +11,8 @@ Two columns more, for the hardest split, are configurations that hold in every r
 zero or around the last aggregate, with 1,000 steps at twice the learning rate, since clipping makes steps shorter.
 
 The backdoor is measured in rounds of local training, as it is used: liars stamp half of their samples, and scale what they
-learned by n / f so that it replaces the model.
+learned by n / f so that it replaces the model. Clipping to the median length does not stop a fifth of the devices; mixing with the
+nearest neighbours does.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ Floats = npt.NDArray[np.float32]
 DEVICES, LIARS, BATCH, MOMENTUM, HIDDEN = 20, 4, 25, 0.9, 16
 STEPS, LEARNING_RATE = 120, 0.25
 LONGER_STEPS, LONGER_RATE = 1000, 0.5
-BITS, EXPONENT = 16, -16  # magnitudes up to 0.5: honest gradients fit, and lies that do not are cut
+BITS, EXPONENT = 16, -13  # magnitudes up to 4: what an honest device sends on uneven data fits, and most lies
 DECAY = 1e-4
 SEEDS: Final = (0, 1, 2)
 SPLITS: Final = ("iid", "dirichlet:0.5", "dirichlet:0.1")
@@ -206,7 +207,7 @@ def main() -> None:
         kind = f"backdoor, {rule}" + (", weak noise" if noise else "")
         told = [backdoor(pool, rule, True, seed, noise) for pool, seed in zip(pools, SEEDS, strict=True)]
         kept, reached = (statistics.median(one[place] for one in told) for place in (0, 1))
-        guarded = bool(noise)
+        guarded = rule.startswith("nnm")
         rows += [
             Row(
                 f"{kind}: accuracy", kept, "%", baseline, None, "under 2 points lost" if guarded else None,
