@@ -44,6 +44,8 @@ class Shape(msgspec.Struct, frozen=True):
     edges: int = 2
     liars: int = 0
     attack: str = "negate"
+    slow: int = 0  # the last so many devices take `slowdown` times as long to train
+    slowdown: float = 10.0
     edge_attack: str = ""  # of the first edge: "omit" drops what it promised, "silent" takes nothing
     workload: str = "digits"
     client_key: str = "client"
@@ -157,6 +159,7 @@ class Fleet:
                 device_name(number), tier="end", workloads=[self._workload(share)],
                 parent=f"http://127.0.0.1:{self.edge_ports[shape.edge_of(number)]}",
                 attack=shape.attack if number < shape.liars else "",
+                slowdown=shape.slowdown if number >= shape.devices - shape.slow else 1.0,
             )  # fmt: skip
 
     def _workload(self, share: Share) -> WorkloadSettings:
@@ -165,11 +168,11 @@ class Fleet:
         return WorkloadSettings(name, self.shape.client_key, share)
 
     def _create(
-        self, name: str, *, tier: str, listen: str = "", parent: str = "", attack: str = "",
+        self, name: str, *, tier: str, listen: str = "", parent: str = "", attack: str = "", slowdown: float = 1.0,
         workloads: list[WorkloadSettings] | None = None,
     ) -> bytes:  # fmt: skip
         config = NodeConfig(
-            name=name, tier=tier, listen=listen, parent=parent, attack=attack, workloads=workloads or [],
+            name=name, tier=tier, listen=listen, parent=parent, attack=attack, slowdown=slowdown, workloads=workloads or [],
             ledger=str(self.ledger_file.resolve()),
         )  # fmt: skip
         return create_node(self.folder(name), config).account.address

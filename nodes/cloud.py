@@ -270,7 +270,7 @@ class Cloud:
         edges = [edge for edge in roster.children(agent.id) if roster.children(edge.id)]
         self.waiting = ""
         self.deadline = asyncio.get_running_loop().time() + policy.round_seconds + grace
-        self.gathering.open(offer, roster, edges, policy.round_seconds + grace, received)
+        self.gathering.open(offer, roster, edges, policy.round_seconds + grace, received, policy.backup_edges)
 
     def _manifest(self, last: Header | None) -> Manifest | None:
         if last is None:

@@ -53,6 +53,7 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     device: str = "cpu"  # torch device for training and evaluation
     threads: int = 1  # torch threads
     attack: str = ""  # devnet only: the lie that this node tells
+    slowdown: float = 1.0  # devnet only: training takes this many times as long
     ledger_poll_seconds: float = 1.0
     finality_blocks: int = 0  # blocks above a transaction before it counts as final; 0 where a block is final at once
     registers: bool = True  # by itself, if the ledger does not know it; False: it waits for the batch that enrols it
@@ -67,6 +68,8 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ConfigurationError(f"name {self.name!r}: 1 to {LIMITS.name_bytes} bytes")
         if self.tier != "cloud" and not self.parent.startswith(("http://", "https://")):
             raise ConfigurationError(f'node {self.name}: a node of tier {self.tier} needs parent = "http://..."')
+        if self.slowdown < 1:
+            raise ConfigurationError(f"node {self.name}: slowdown {self.slowdown}: a factor of at least 1")
         if self.tier != "end" and ":" not in self.listen:
             raise ConfigurationError(f'node {self.name}: a node of tier {self.tier} needs listen = "host:port"')
 

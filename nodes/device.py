@@ -132,9 +132,11 @@ class Device:
         model = tensors.decode_model(blob, policy.parameters)
         loop = asyncio.get_running_loop()
         workload = await loop.run_in_executor(agent.pool, self.workloads.load, policy)
+        began = time.monotonic()
         composed, signed = await loop.run_in_executor(
             agent.pool, self._train, policy, offer, model, workload, agent.sequence(), agent.store.residual(offer.task)
         )
+        await asyncio.sleep((agent.config.slowdown - 1) * (time.monotonic() - began))
         agent.blobs.put(composed.body, composed.leaf.ciphertext)
         with agent.store.transaction():
             if composed.residual is not None and composed.wanted is not None:

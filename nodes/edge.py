@@ -136,7 +136,8 @@ class Edge:
             self.sums = SumTree(task.policy.parameters)
             for item in kept:
                 await self._restore(task.policy, item)
-            self.gathering.open(offer, roster, roster.children(agent.id), message.deadline_seconds, received)
+            children, seconds = roster.children(agent.id), message.deadline_seconds
+            self.gathering.open(offer, roster, children, seconds, received, task.policy.backup_devices)
 
     async def _restore(self, policy: Policy, item: Contribution) -> None:
         """After a restart: add up again, or pass on what was promised and not delivered."""

@@ -88,13 +88,18 @@ class Gathering:
         self._changed = asyncio.Event()
 
     def open(
-        self, offer: Signed[Offer], roster: Roster, children: list[Node], seconds: float, received: dict[int, bytes]
-    ) -> None:
-        """Open a round for `children`; `received` are the fingerprints of what was accepted before a restart."""
+        self, offer: Signed[Offer], roster: Roster, children: list[Node], seconds: float, received: dict[int, bytes],
+        spare: int,
+    ) -> None:  # fmt: skip
+        """Open a round for `children`, the last `spare` of whom it does not wait for.
+
+        `received` are the fingerprints of what was accepted before a restart.
+        """
         now = asyncio.get_running_loop().time()
         message = offer.message
         self.received = dict(received)
-        self.feed(Opened(message.task, message.round, frozenset(child.id for child in children), now + seconds))
+        expected = frozenset(child.id for child in children)
+        self.feed(Opened(message.task, message.round, expected, now + seconds, spare))
         self.show(offer, roster)
         for child in sorted(received):
             self.arrived(message.task, message.round, child)

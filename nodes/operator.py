@@ -21,7 +21,7 @@ from ledger.lists import learn_known, materialisation
 from ledger.local import LocalLedger
 from ledger.rpc import hexed, unhexed
 from middleware.errors import ConfigurationError, LedgerRefused
-from middleware.policy import MICRO, NOISE_ONE, CodecSpec, Grid, Policy, Privacy, Rule, Server, Training
+from middleware.policy import MICRO, NOISE_ONE, CodecSpec, Grid, Policy, Privacy, Rule, Schedule, Server, Training
 from middleware.ports import Call
 from middleware.protocol import budget
 from middleware.trust import merkle
@@ -66,6 +66,8 @@ class Choices(msgspec.Struct, frozen=True):
     codec: str = "none"
     density: float = 0.01
     bit_budget: int | None = None
+    backup_devices: int = 0
+    backup_edges: int = 0
     grid_bits: int = 16
     grid_exponent: int | None = None
     min_updates: int | None = None
@@ -116,6 +118,9 @@ def policy_of(choices: Choices) -> Policy:
         arrangement=choices.arrangement,
         rule=rule,
         grid=Grid(choices.grid_bits, Grid().exponent if choices.grid_exponent is None else choices.grid_exponent),
+        schedule=Schedule(choices.backup_devices, choices.backup_edges)
+        if choices.backup_devices or choices.backup_edges
+        else None,
         codec=CodecSpec(choices.codec, choices.density, budget=choices.bit_budget),
         training=training,
         min_updates=rule.least_updates if choices.min_updates is None else choices.min_updates,

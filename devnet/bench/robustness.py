@@ -11,8 +11,8 @@ Two columns more, for the hardest split, are configurations that hold in every r
 zero or around the last aggregate, with 1,000 steps at twice the learning rate, since clipping makes steps shorter.
 
 The backdoor is measured in rounds of local training, as it is used: liars stamp half of their samples, and scale what they
-learned by n / f so that it replaces the model. Clipping to the median length does not stop a fifth of the devices; mixing with the
-nearest neighbours does.
+learned by n / f so that it replaces the model. Clipping to the median length does not stop a fifth of the devices; mixing with
+the nearest neighbours does.
 """
 
 from __future__ import annotations

@@ -1,19 +1,22 @@
 """What a task promises: nouns like those of `types`, fixed when the task is created and the same for everyone after.
 
 One file a question: `grid` (which integers), `codec` (how updates travel), `rule` (how they become one), `server` (how the
-model moves by it), `training` (what a device does), `privacy` (what nobody may learn), and `task`, the policy that holds them
-all and refuses what cannot hold together; `combinations` is the table of which rule goes with what.
+model moves by it), `training` (what a device does), `schedule` (whom a round waits for), `privacy` (what nobody may
+learn), and `task`, the policy that holds them all and refuses what cannot hold together; `combinations` is the table of which
+rule goes with what.
 """
 
 from middleware.policy.codec import CODECS, CodecSpec
 from middleware.policy.grid import Grid
 from middleware.policy.privacy import MICRO, NOISE_ONE, Privacy
 from middleware.policy.rule import RULES, Rule
+from middleware.policy.schedule import Schedule
 from middleware.policy.server import SERVER_STEPS, Server
 from middleware.policy.task import ARRANGEMENTS, MOST_SLICES, PAYS, Policy, Task
 from middleware.policy.training import Training
 
 __all__ = [
     "ARRANGEMENTS", "CODECS", "MICRO", "MOST_SLICES", "NOISE_ONE", "PAYS", "RULES", "SERVER_STEPS", "CodecSpec", "Grid",
-    "Policy", "Privacy", "Rule", "Server", "Task", "Training",
+    "Policy", "Privacy", "Rule",
+    "Schedule", "Server", "Task", "Training",
 ]  # fmt: skip

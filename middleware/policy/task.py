@@ -12,6 +12,7 @@ from middleware.policy.combinations import refusal
 from middleware.policy.grid import Grid
 from middleware.policy.privacy import Privacy
 from middleware.policy.rule import Rule
+from middleware.policy.schedule import Schedule
 from middleware.policy.server import Server
 from middleware.policy.training import Training
 from middleware.types import LIMITS
@@ -47,6 +48,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     evaluation_slices: int = 0  # how many there are; each round is measured on one
     server: Server | None = None  # None: the model moves by the aggregate itself
     privacy: Privacy | None = None  # None: the aggregate is released as it is
+    schedule: Schedule | None = None  # None: a round waits for everyone, up to its deadline
 
     def __post_init__(self) -> None:
         require(0 < self.parameters <= LIMITS.parameters, f"parameters {self.parameters}: at most {LIMITS.parameters}")
@@ -135,6 +137,14 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         require(
             0 < self.evaluation_slices <= MOST_SLICES, f"evaluation_slices {self.evaluation_slices}: 1 to {MOST_SLICES}"
         )
+
+    @property
+    def backup_devices(self) -> int:
+        return self.schedule.backup_devices if self.schedule is not None else 0
+
+    @property
+    def backup_edges(self) -> int:
+        return self.schedule.backup_edges if self.schedule is not None else 0
 
 
 class Task(msgspec.Struct, frozen=True):

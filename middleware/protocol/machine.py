@@ -19,6 +19,7 @@ from enum import StrEnum
 import msgspec
 
 from middleware.errors import OurFault
+from middleware.maths.schedule import quota
 
 
 class Phase(StrEnum):
@@ -33,12 +34,14 @@ class Phase(StrEnum):
 
 
 class Opened(msgspec.Struct, frozen=True):
-    """A round begins; `children` are all that may deliver, `deadline` is a time on the shell's clock in seconds."""
+    """A round begins; `children` are all that may deliver, `deadline` is a time on the shell's clock in seconds. The round
+    does not wait for the last `spare` of them (backup workers)."""
 
     task: int
     round: int
     children: frozenset[int]
     deadline: float
+    spare: int = 0
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -119,6 +122,7 @@ class Parent(msgspec.Struct, frozen=True):
     arrived: frozenset[int] = frozenset()
     absent: frozenset[int] = frozenset()
     deadline: float = 0.0
+    quota: int = 0  # arrivals that close the round, whoever is missing
 
     @property
     def missing(self) -> frozenset[int]:
@@ -139,7 +143,7 @@ PARENT: dict[tuple[Phase, type], Phase] = {
     (Phase.WAITING, Rang): Phase.WAITING,  # the alarm of a round that closed early
     (Phase.OPEN, Opened): Phase.OPEN,  # the offer moved on while this round was still gathering
     (Phase.OPEN, Asked): Phase.OPEN,
-    (Phase.OPEN, Arrived): Phase.OPEN,  # CLOSED once nobody is missing
+    (Phase.OPEN, Arrived): Phase.OPEN,  # CLOSED once nobody is missing, or as many arrived as are waited for
     (Phase.OPEN, Rang): Phase.OPEN,  # CLOSED once the deadline has passed
     (Phase.CLOSED, Asked): Phase.CLOSED,
     (Phase.CLOSED, Rang): Phase.CLOSED,
@@ -167,14 +171,16 @@ def step_parent(state: Parent, event: Event, now: float) -> tuple[Parent, tuple[
     """One move of the gathering side. `now` and the deadline are seconds on one clock of the shell's choice."""
     phase = _next(PARENT, state.phase, event)
     match event:
-        case Opened(task, round, children, deadline):
-            state = Parent(phase, task, round, children - state.absent, frozenset(), state.absent, deadline)
+        case Opened(task, round, children, deadline, spare):
+            waited = quota(len(children), spare)
+            state = Parent(phase, task, round, children - state.absent, frozenset(), state.absent, deadline, waited)
             return state, (Alarm(deadline),)
         case Asked(child):
             return msgspec.structs.replace(state, absent=state.absent - {child}), ()
         case Arrived(child):
             state = msgspec.structs.replace(state, arrived=state.arrived | {child}, absent=state.absent - {child})
-            return _close(state) if not state.missing else (state, ())
+            enough = not state.missing or len(state.arrived) >= state.quota
+            return _close(state) if enough else (state, ())
         case Rang() if phase is Phase.OPEN:
             return _close(state) if now >= state.deadline else (state, (Alarm(state.deadline),))
         case _:

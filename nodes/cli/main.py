@@ -420,6 +420,8 @@ def task_new(
         str, typer.Option(help="none, topk, dgc, qsgd, int8, topk+int8, ...: see docs/guide/codecs.md.")
     ] = "none",
     density: Annotated[float, typer.Option(help="Fraction of the coordinates that a selection keeps.")] = 0.01,
+    backup_devices: Annotated[int, typer.Option(help="Devices below each edge that a round does not wait for.")] = 0,
+    backup_edges: Annotated[int, typer.Option(help="Edges that a round does not wait for.")] = 0,
     bit_budget: Annotated[Optional[int], typer.Option(help="Codec digital: bits of one update.")] = None,
     grid_bits: Annotated[int, typer.Option(help="Width of the integer grid, 8 to 24 bits.")] = 16,
     grid_exponent: Annotated[Optional[int], typer.Option(help="One grid unit is worth 2 to this power.")] = None,
@@ -455,7 +457,8 @@ def task_new(
     choices = {
         "workload": workload, "client_key": client_key, "model": model, "rounds": rounds, "aggregator": aggregator,
         "server": server, "tolerate": tolerate, "arrangement": arrangement,
-        "codec": codec, "density": density, "bit_budget": bit_budget, "grid_bits": grid_bits,
+        "codec": codec, "density": density, "bit_budget": bit_budget, 
+        "backup_devices": backup_devices, "backup_edges": backup_edges, "grid_bits": grid_bits,
         "grid_exponent": grid_exponent, "min_updates": min_updates, "round_seconds": round_seconds, "epochs": epochs,
         "batch": batch, "learning_rate": learning_rate, "momentum": momentum, "readers": readers,
         "auditors": tuple(auditor or ()), "reward_per_round": reward, "samples_cap": samples_cap, "seed": seed,

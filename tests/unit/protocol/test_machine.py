@@ -50,6 +50,24 @@ def test_a_round_closes_as_soon_as_everyone_delivered() -> None:
     assert state.phase is Phase.CLOSED and effects == [Close(frozenset())]
 
 
+def test_backup_workers_a_round_does_not_wait_for_its_spare_children() -> None:
+    state, effects = run(Parent(), (0, Opened(1, 1, THREE, 30.0, spare=1)), (1, Arrived(1)), (2, Arrived(3)))
+    assert state.phase is Phase.CLOSED and effects[-1] == Close(frozenset({2}))
+
+
+def test_backup_workers_are_counted_among_all_children_not_among_those_expected() -> None:
+    state, _ = run(Parent(), (0, Opened(1, 1, THREE, 30.0, spare=1)), (1, Arrived(1)), (2, Arrived(3)), (3, Settled()))
+    state, effects = run(state, (4, Opened(1, 2, THREE, 60.0, spare=1)), (5, Arrived(1)))
+    assert state.phase is Phase.OPEN, "with child 2 absent the two others are still both waited for"
+    state, effects = run(state, (6, Arrived(3)))
+    assert effects[-1] == Close(frozenset())
+
+
+def test_a_round_waits_for_one_child_at_least() -> None:
+    _, effects = run(Parent(), (0, Opened(1, 1, THREE, 30.0, spare=9)), (1, Arrived(2)))
+    assert effects[-1] == Close(frozenset({1, 3}))
+
+
 def test_the_deadline_is_a_timer_and_names_who_is_missing() -> None:
     state, _ = run(Parent(), (0, Opened(1, 1, THREE, 30.0)), (1, Arrived(1)))
     state, effects = run(state, (29.0, Rang()))
