@@ -103,7 +103,7 @@ def run(data: str, codec: str, density: float, folder: Path) -> tuple[list[float
     source = table_of(data, folder)
     hapt = data == "hapt"
     choices = Choices(
-        workload=source, model="auto" if hapt else "mlp:784-64-10", rounds=60 if hapt else 100, aggregator="mean", min_updates=1,
+        workload=source, model="auto" if hapt else "mlp:784-64-10", rounds=150 if hapt else 400, aggregator="mean", min_updates=1,
         codec=codec, density=density, epochs=1, batch=32 if hapt else 16, learning_rate=0.02 if hapt else 0.05,
         grid_exponent=-14,
     )  # fmt: skip

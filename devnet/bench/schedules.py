@@ -35,7 +35,7 @@ async def one_dies(fleet: Fleet) -> None:
 
 def run(name: str, troubled: bool, **choices: Any) -> dict[str, Any]:
     asked = Choices(
-        rounds=ROUNDS, aggregator="mean", min_updates=4, epochs=30, round_seconds=15.0, **choices
+        rounds=ROUNDS, aggregator="mean", min_updates=4, epochs=30, learning_rate=0.002, round_seconds=15.0, **choices
     )  # about half a second of training, so that ten times of it shows
     shape = Shape(liars=0, slow=1 if troubled else 0, split="iid")
     with tempfile.TemporaryDirectory() as folder:
@@ -50,7 +50,7 @@ def seconds_to_goal(report: dict[str, Any]) -> float:
     for accuracy, seconds in zip(report["accuracy"], report["rounds_seconds"], strict=True):
         passed += seconds
         if accuracy >= GOAL:
-            return passed
+            return float(passed)
     return float("inf")
 
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from middleware.errors import PeerFault
 from middleware.maths import compress, grid
-from middleware.maths.compress import feedback
+from middleware.maths.compress import feedback, symbols
 from middleware.maths.privacy.clip import clip, within
 from middleware.policy import Policy
 from middleware.trust import chunks, seal
@@ -81,6 +81,8 @@ def pack(update: Floats, residual: Floats | None, policy: Policy, round: int, ge
         )
         return Packed(sent.payload, sent.integers, np.asarray(sent.residual, np.float32), wanted, sent.saturated)
     integers, saturated = grid.to_grid(update, bits, exponent)
+    if codec.name == "terngrad":
+        integers = symbols.clipped(integers)
     payload = compress.encode(codec.name, integers, bits, generator=generator)
     if codec.name != "none":
         integers = compress.decode(codec.name, payload, update.size, bits)

@@ -457,7 +457,7 @@ def task_new(
     choices = {
         "workload": workload, "client_key": client_key, "model": model, "rounds": rounds, "aggregator": aggregator,
         "server": server, "tolerate": tolerate, "arrangement": arrangement,
-        "codec": codec, "density": density, "bit_budget": bit_budget, 
+        "codec": codec, "density": density, "bit_budget": bit_budget,
         "backup_devices": backup_devices, "backup_edges": backup_edges, "grid_bits": grid_bits,
         "grid_exponent": grid_exponent, "min_updates": min_updates, "round_seconds": round_seconds, "epochs": epochs,
         "batch": batch, "learning_rate": learning_rate, "momentum": momentum, "readers": readers,

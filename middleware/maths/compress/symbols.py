@@ -32,11 +32,19 @@ Bytes = npt.NDArray[np.uint8]
 BUCKET: Final = 512  # coordinates
 LEVELS: Final = 7  # on each side of zero
 TRITS: Final = 5  # in a byte
+CLIP: Final = 2.5  # standard deviations
 POWERS: Final = np.array([81, 27, 9, 3, 1], np.uint8)
 RAW, ZSTD = 0, 1
 ZSTD_LEVEL: Final = 1
 BLOCK: Final = 1 << 16  # coordinates worked on at once; a multiple of BUCKET
 _TRITS_OF: Final = (np.arange(243)[:, None] // POWERS % 3).astype(np.int8) - 1
+
+
+def clipped(integers: Integers) -> Integers:
+    """terngrad's gradient clipping: magnitudes cut at 2.5 standard deviations (Wen et al. 2017, section 3.2), since the largest sets
+    the scale of all. What follows is unbiased about the clipped vector."""
+    most = int(CLIP * float(integers.astype(np.float64).std()))
+    return np.clip(integers, -most, most) if most else integers
 
 
 def size(codec: str, length: int) -> int:

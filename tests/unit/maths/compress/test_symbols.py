@@ -44,6 +44,15 @@ def test_terngrad_has_three_values_and_less_than_two_bits_each() -> None:
     assert 8 * len(payload) / integers.size < math.log2(3) + 0.02
 
 
+def test_terngrad_clipping_cuts_at_two_and_a_half_deviations() -> None:
+    integers = update(length=10_000)
+    cut = symbols.clipped(integers)
+    most = int(2.5 * integers.astype(np.float64).std())
+    assert np.abs(cut).max() == most
+    np.testing.assert_array_equal(cut[np.abs(integers) <= most], integers[np.abs(integers) <= most])
+    assert not symbols.clipped(np.zeros(5, np.int16)).any()
+
+
 def test_qsgd_variance_is_below_the_papers_bound() -> None:
     """E||Q(v) - v||^2 <= min(n / s^2, sqrt(n) / s) ||v||^2 in each bucket; ours has a step of ceil(norm / s) units."""
     integers, generator = update(3, symbols.BUCKET), np.random.default_rng(4)
