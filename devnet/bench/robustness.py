@@ -7,13 +7,12 @@ the model moves by the aggregate times a learning rate that falls to a fifth aft
 the 16-bit grid and aggregated by the functions that a cloud runs. Test accuracy is the mean of three looks in the last thirty
 steps; a cell is the median over the seeds, which is held against the bars, with the worst seed beside it.
 
-A column more, for the hardest split, is norm clipping with gradients of 100 samples for 300 steps: it has to hold in every row.
+One more column, for the hardest split: norm clipping, gradients of 100 samples for 300 steps, nearest to 70 % in all rows.
 Clipping makes a scaled lie no longer than an honest update, and larger batches bring the honest together, so that a lie that
 hides in their spread moves less.
 
 The backdoor is measured in rounds of local training, as it is used: liars stamp half of their samples, and scale what they
-learned by n / f so that it replaces the model. Clipping to the median length does not stop a fifth of the devices; mixing with
-the nearest neighbours does.
+learned by n / f so that it replaces the model.
 """
 
 from __future__ import annotations
@@ -44,14 +43,9 @@ Floats = npt.NDArray[np.float32]
 
 DEVICES, LIARS, BATCH, MOMENTUM, HIDDEN = 20, 4, 25, 0.9, 16
 STEPS, LEARNING_RATE = 120, 0.25
-<<<<<<< HEAD
-LONGER_STEPS, LONGER_RATE = 1000, 0.5
-BITS, EXPONENT = 16, -13  # magnitudes up to 4: what an honest device sends on uneven data fits, and most lies
-=======
 LONGER_STEPS, LONGER_BATCH = 300, 100
 MEAN, DEVIATION = 0.1307, 0.3081  # of MNIST's pixels, by which the reference standardises
 BITS, EXPONENT = 16, -14  # magnitudes up to 2: honest gradients fit, and lies that do not are cut
->>>>>>> attacks
 DECAY = 1e-4
 SEEDS: Final = (0, 1, 2)
 SPLITS: Final = ("iid", "dirichlet:0.5", "dirichlet:0.1")
@@ -272,55 +266,7 @@ def markdown(found: dict[tuple[str, str, str], list[float]]) -> str:
 def main() -> None:
     use_threads(1)
     file = datasets.mnist().save(Path("runs/data/mnist.npz"))
-<<<<<<< HEAD
-    found = table(file)
-    rows = []
-    for (split, lie, rule), values in found.items():
-        bar, least = None, min(values)
-        if rule == "nnm+trimmed-mean" and (split != HARD or lie != "sign-flip"):
-            bar = HARD_BAR if split == HARD else EASY_BAR
-        if rule.endswith(", longer"):
-            bar = HARD_BAR
-        rows.append(
-            Row(
-                f"{split}, {lie}: {rule}", statistics.median(values), "% (worst seed beside)", least, None,
-                f">= {bar:.0f} %, every seed" if bar else None, least >= bar if bar else None,
-            )
-        )  # fmt: skip
-    pools = [deal(file, "iid", seed) for seed in SEEDS]
-    clean = [backdoor(pool, "mean", False, seed) for pool, seed in zip(pools, SEEDS, strict=True)]
-    baseline = statistics.median(value for value, _ in clean)
-    rows.append(Row("backdoor, nobody lies: accuracy", baseline, "%"))
-    for rule, noise in (
-        ("mean", 0.0),
-        ("norm-clipping", 0.0),
-        ("norm-clipping", WEAK_NOISE),
-        ("nnm+trimmed-mean", 0.0),
-    ):
-        kind = f"backdoor, {rule}" + (", weak noise" if noise else "")
-        told = [backdoor(pool, rule, True, seed, noise) for pool, seed in zip(pools, SEEDS, strict=True)]
-        kept, reached = (statistics.median(one[place] for one in told) for place in (0, 1))
-        guarded = rule.startswith("nnm")
-        rows += [
-            Row(
-                f"{kind}: accuracy", kept, "%", baseline, None, "under 2 points lost" if guarded else None,
-                baseline - kept < BACKDOOR_LOSS if guarded else None,
-            ),
-            Row(
-                f"{kind}: success", reached, "%", None, None, "< 20 %" if guarded else None,
-                reached < BACKDOOR_SUCCESS if guarded else None,
-            ),
-        ]  # fmt: skip
-    write("robustness", rows)
-    cells = {(f"{split}, {lie}", rule): statistics.median(seeds) for (split, lie, rule), seeds in found.items()}
-    draw_table(
-        FOLDER / "robustness.png", cells, [f"{split}, {lie}" for split in SPLITS for lie in LIES],
-        list(RULES),
-        "test accuracy in %, median of 3 seeds: 20 devices, 4 liars, MNIST 5k",
-    )  # fmt: skip
-=======
     publish(table(file), backdoors(file))
->>>>>>> attacks
 
 
 if __name__ == "__main__":

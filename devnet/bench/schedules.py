@@ -2,10 +2,10 @@
 
     make bench Q=schedules
 
-The last device takes ten times as long to train as the others, and the first one dies (kill -9) after some rounds and stays away. Time
-to 90 % is counted from the first round's opening to the end of the round that reaches it. The baseline is the run of the same task
-without either. Synchronous rounds wait for the straggler in each round and for the dead device once, up to the deadline; with one
-backup device an edge nobody waits.
+The last device takes ten times as long to train as the others, and the first one dies (kill -9) after some rounds and stays
+away. Time to 90 % is counted from the first round's opening to the end of the round that reaches it. The baseline is the run of
+the same task without either. Synchronous rounds wait for the straggler in each round and for the dead device once, up to the
+deadline; with one backup device an edge nobody waits.
 """
 
 from __future__ import annotations

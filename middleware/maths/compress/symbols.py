@@ -41,8 +41,8 @@ _TRITS_OF: Final = (np.arange(243)[:, None] // POWERS % 3).astype(np.int8) - 1
 
 
 def clipped(integers: Integers) -> Integers:
-    """terngrad's gradient clipping: magnitudes cut at 2.5 standard deviations (Wen et al. 2017, section 3.2), since the largest sets
-    the scale of all. What follows is unbiased about the clipped vector."""
+    """terngrad's gradient clipping: magnitudes cut at 2.5 standard deviations (Wen et al. 2017, section 3.2), since the
+    largest sets the scale of all. What follows is unbiased about the clipped vector."""
     most = int(CLIP * float(integers.astype(np.float64).std()))
     return np.clip(integers, -most, most) if most else integers
 
