@@ -76,6 +76,7 @@ class Choices(msgspec.Struct, frozen=True):
     batch: int | None = None
     learning_rate: float | None = None
     momentum: float | None = None
+    proximal: float | None = None
     readers: str = "public"
     auditors: tuple[str, ...] = ()
     reward_per_round: int = 1_000_000
@@ -103,7 +104,7 @@ def policy_of(choices: Choices) -> Policy:
         Training(),
         **{
             name: value
-            for name in ("epochs", "batch", "learning_rate", "momentum")
+            for name in ("epochs", "batch", "learning_rate", "momentum", "proximal")
             if (value := getattr(choices, name)) is not None
         },
     )

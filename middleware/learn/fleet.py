@@ -179,13 +179,15 @@ def _run(
     device: str,
 ) -> tuple[Floats, Floats]:  # fmt: skip
     values = torch.tensor(first, dtype=torch.float32, device=device)
-    velocity = torch.zeros_like(values)
+    velocity, start = torch.zeros_like(values), values.clone()
     total = torch.zeros(len(values), device=device)
     samples, weights = torch.as_tensor(plan.samples, device=device), torch.as_tensor(plan.weights, device=device)
     last = torch.as_tensor(plan.last, device=device).to(torch.float32)
     for step, chosen in enumerate(samples):
         moves, losses = gradients(values, features[chosen], labels[chosen], weights[step])
         total += losses * last[step]
+        if training.proximal is not None:
+            moves = moves + training.proximal * (values - start)
         velocity.mul_(training.momentum).add_(moves)
         if plan.active[step].all():
             values.add_(velocity, alpha=-training.learning_rate)

@@ -2,6 +2,8 @@
 
     velocity <- momentum * velocity + gradient;  model <- model - learning_rate * velocity       (torch.optim.SGD)
 
+Under FedProx the gradient has mu * (model - model of the round) added to it.
+
 The velocity starts at zero in every round, so that a device keeps no state but the residual of its codec. Batches are
 drawn without replacement, epoch by epoch, by a generator seeded with (task seed, round, node): a device that was killed
 trains to the same update again. The caller sets the number of torch's threads.
@@ -110,13 +112,15 @@ def _batches(data: Samples, size: int, generator: np.random.Generator, device: s
 
 def _stepper(bound: vector.Bound, workload: Workload, plan: Training) -> Callable[[Tensor, Tensor], Tensor]:
     """One step of SGD on one batch; returns the batch's loss as a tensor, so that nobody waits for an accelerator."""
-    velocity = torch.zeros_like(bound.values)
+    velocity, start = torch.zeros_like(bound.values), bound.values.clone()
 
     def step(features: Tensor, labels: Tensor) -> Tensor:
         bound.gradients.zero_()
         loss = workload.loss(bound.module(features), labels)
         loss.backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
+            if plan.proximal is not None:
+                bound.gradients.add_(bound.values - start, alpha=plan.proximal)
             velocity.mul_(plan.momentum).add_(bound.gradients)
             bound.values.add_(velocity, alpha=-plan.learning_rate)
         return loss.detach()

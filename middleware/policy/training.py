@@ -8,13 +8,22 @@ from middleware.errors import require
 
 
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Local training: plain SGD with momentum, `epochs` passes in batches of `batch` samples."""
+    """Local training: SGD with momentum, `epochs` passes in batches of `batch` samples.
+
+    `proximal` is FedProx's mu (Li et al. 2020, equation 2): each step is also drawn back towards the round's model, mu times the
+    distance. None is FedAvg.
+    """
 
     epochs: int = 5
     batch: int = 16
     learning_rate: float = 0.05
     momentum: float = 0.9
+    proximal: float | None = None
 
     def __post_init__(self) -> None:
         require(self.epochs > 0 and self.batch > 0, "epochs and batch must be positive")
         require(self.learning_rate > 0 and 0 <= self.momentum < 1, "learning rate above 0, momentum in [0, 1)")
+        require(
+            self.proximal is None or self.proximal > 0,
+            f"proximal {self.proximal}: choose a mu above 0, or leave it out",
+        )

@@ -138,6 +138,30 @@ def test_a_workload_of_somebody_else_needs_only_the_protocol() -> None:
     assert evaluate(Line(), model)[0] > 0.95
 
 
+def test_fedprox_stays_nearer_the_rounds_model_and_without_mu_is_fedavg(share: Classification) -> None:
+    model, places = genesis(POLICY), (1, 1)
+    far, near, nearest = (
+        train(share, msgspec.structs.replace(POLICY, training=Training(5, 16, proximal=mu)), model, *places).update
+        for mu in (None, 1.0, 10.0)
+    )
+    assert np.linalg.norm(nearest) < np.linalg.norm(near) < np.linalg.norm(far)
+    plain = train(share, msgspec.structs.replace(POLICY, training=Training(5, 16)), model, *places).update
+    np.testing.assert_array_equal(far, plain)
+
+
+def test_fedprox_step_is_the_gradient_and_mu_times_the_distance(share: Classification) -> None:
+    """Two full-batch steps without momentum: w2 = w1 - lr (g(w1) + mu (w1 - w0))."""
+    model, size = genesis(POLICY), len(share.data())
+
+    def steps(count: int, start: np.ndarray, mu: float | None) -> np.ndarray:
+        plan = Training(count, size, 0.1, 0.0, mu)
+        return train(share, msgspec.structs.replace(POLICY, training=plan), start, 1, 1).update
+
+    first = model + steps(1, model, None)
+    expected = steps(1, first, None) - np.float32(0.1 * 2.0) * (first - model)
+    np.testing.assert_allclose(steps(2, model, 2.0), (first - model) + expected, rtol=1e-3, atol=1e-6)
+
+
 @pytest.mark.cuda
 def test_training_on_a_gpu_learns_what_the_cpu_learns(share: Classification) -> None:
     model = genesis(POLICY)
