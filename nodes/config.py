@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -51,6 +51,8 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parent: str = ""
     workloads: list[WorkloadSettings] = []
     device: str = "cpu"  # torch device for training and evaluation
+    precision: Literal["float32", "bfloat16"] = "float32"  # of matrix products in training
+    graphs: bool = True  # on CUDA: record a training step once and replay it
     threads: int = 1  # torch threads
     attack: str = ""  # devnet only: the lie that this node tells
     slowdown: float = 1.0  # devnet only: training takes this many times as long

@@ -18,6 +18,7 @@ import numpy as np
 from ledger.calls import Register
 from ledger.index import Index
 from middleware.errors import ConfigurationError, PeerFault, Unavailable
+from middleware.learn.hardware import Hardware
 from middleware.learn.poison import lie
 from middleware.learn.train import train
 from middleware.learn.workload import Workload
@@ -150,12 +151,13 @@ class Device:
     ) -> tuple[updates.Composed, Signed[Update]]:
         agent = self.agent
         started = time.time()
-        place, device = (offer.round, agent.id), agent.config.device
+        place, config = (offer.round, agent.id), agent.config
+        hardware = Hardware(config.device, config.precision, config.graphs)
         if agent.config.attack:
             moved = None if self.known is None or len(self.known) != len(model) else model - self.known
-            result = lie(agent.config.attack, workload, policy, model, *place, moved, device)
+            result = lie(agent.config.attack, workload, policy, model, *place, moved, hardware)
         else:
-            result = train(workload, policy, model, *place, device)
+            result = train(workload, policy, model, *place, hardware)
         self.known = model
         finished = time.time()
         update = result.update

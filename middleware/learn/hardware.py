@@ -42,6 +42,9 @@ class Hardware(NamedTuple):
             ) from error
 
 
+CPU: Final = Hardware()
+
+
 def placed(array: npt.NDArray[Any], hardware: Hardware) -> Tensor:
     """The array on the device. To a GPU it goes through pinned memory, while the caller goes on."""
     tensor = torch.as_tensor(array)
@@ -54,7 +57,8 @@ def autocast(hardware: Hardware) -> AbstractContextManager[object]:
     """The context in which a model's forward pass and loss are computed."""
     if hardware.precision == "float32":
         return nullcontext()
-    return torch.autocast(torch.device(hardware.device).type, torch.bfloat16)
+    # Weights that were cast once would be stale after a step that a graph replays.
+    return torch.autocast(torch.device(hardware.device).type, torch.bfloat16, cache_enabled=False)
 
 
 def replayed(step: Step, touched: Sequence[Tensor], hardware: Hardware) -> Step:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from middleware.errors import ConfigurationError
 from middleware.learn import models, vector
+from middleware.learn.hardware import CPU, Hardware, autocast, placed, replayed
 from middleware.learn.workload import Samples, Workload
 from middleware.policy import Policy, Training
 
@@ -41,15 +42,17 @@ class Trained(NamedTuple):
     metrics: dict[str, float]
 
 
-def train(workload: Workload, policy: Policy, model: Floats, round: int, node: int, device: str = "cpu") -> Trained:
+def train(
+    workload: Workload, policy: Policy, model: Floats, round: int, node: int, hardware: Hardware = CPU
+) -> Trained:  # fmt: skip
     """Train `model` (d,) on the workload's data for the policy's epochs.
 
     ConfigurationError when training diverges: a vector that is not finite has no place on the grid.
     """
     data, plan = workload.data(), policy.training
-    bound = vector.bind(workload.model(), model, device)
-    step = _stepper(bound, workload, plan)
-    batches = _batches(data, plan.batch, np.random.default_rng([policy.seed, round, node]), device)
+    bound = vector.bind(workload.model(), model, hardware.device)
+    step = _stepper(bound, workload, plan, hardware)
+    batches = _batches(data, plan.batch, np.random.default_rng([policy.seed, round, node]), hardware)
     per_epoch = math.ceil(len(data) / plan.batch)
     losses = [step(*batch) for batch in islice(batches, plan.epochs * per_epoch)]
     update = bound.values.cpu().numpy() - model
@@ -68,7 +71,7 @@ def evaluate(
     """
     bound = vector.bind(workload.model(), model, device)
     data = workload.test() if samples is None else samples
-    features, labels = _placed(data, device)
+    features, labels = placed(data.features, Hardware(device)), placed(data.labels, Hardware(device))
     right, loss = 0, 0.0
     with torch.inference_mode():
         for start in range(0, len(data), EVALUATION_BATCH):
@@ -88,8 +91,8 @@ def central(workload: Workload, policy: Policy, steps: Sequence[int], device: st
     """
     plan, data = policy.training, workload.data()
     bound = vector.bind(workload.model(), models.initial(policy.model, policy.seed), device)
-    step = _stepper(bound, workload, plan)
-    batches = _batches(data, plan.batch, np.random.default_rng([policy.seed, 0, 0]), device)
+    step = _stepper(bound, workload, plan, Hardware(device))
+    batches = _batches(data, plan.batch, np.random.default_rng([policy.seed, 0, 0]), Hardware(device))
     curve = []
     for number in steps:
         for features, labels in islice(batches, number):
@@ -98,25 +101,26 @@ def central(workload: Workload, policy: Policy, steps: Sequence[int], device: st
     return curve
 
 
-def _placed(data: Samples, device: str) -> tuple[Tensor, Tensor]:
-    return torch.as_tensor(data.features, device=device), torch.as_tensor(data.labels, device=device)
-
-
-def _batches(data: Samples, size: int, generator: np.random.Generator, device: str) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(
+    data: Samples, size: int, generator: np.random.Generator, hardware: Hardware
+) -> Iterator[tuple[Tensor, Tensor]]:  # fmt: skip
     """Features and labels without end, epoch after epoch; the last batch of an epoch may be smaller."""
-    features, labels = _placed(data, device)
+    features, labels = placed(data.features, hardware), placed(data.labels, hardware)
     while True:
-        order = torch.from_numpy(generator.permutation(len(data))).to(device)
+        order = placed(generator.permutation(len(data)), hardware)
         yield from zip(torch.split(features[order], size), torch.split(labels[order], size), strict=True)
 
 
-def _stepper(bound: vector.Bound, workload: Workload, plan: Training) -> Callable[[Tensor, Tensor], Tensor]:
+def _stepper(
+    bound: vector.Bound, workload: Workload, plan: Training, hardware: Hardware
+) -> Callable[[Tensor, Tensor], Tensor]:  # fmt: skip
     """One step of SGD on one batch; returns the batch's loss as a tensor, so that nobody waits for an accelerator."""
     velocity, start = torch.zeros_like(bound.values), bound.values.clone()
 
     def step(features: Tensor, labels: Tensor) -> Tensor:
         bound.gradients.zero_()
-        loss = workload.loss(bound.module(features), labels)
+        with autocast(hardware):
+            loss = workload.loss(bound.module(features), labels)
         loss.backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
             if plan.proximal is not None:
@@ -125,4 +129,4 @@ def _stepper(bound: vector.Bound, workload: Workload, plan: Training) -> Callabl
             bound.values.add_(velocity, alpha=-plan.learning_rate)
         return loss.detach()
 
-    return step
+    return replayed(step, (bound.values, bound.gradients, velocity), hardware)

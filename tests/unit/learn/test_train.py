@@ -10,6 +10,7 @@ import torch
 
 from middleware.errors import ConfigurationError
 from middleware.learn import models, vector
+from middleware.learn.hardware import Hardware
 from middleware.learn.train import LARGEST_LOSS, central, evaluate, train
 from middleware.learn.workload import Classification, Samples, genesis, load_pooled, load_workload
 from middleware.policy import Policy, Rule, Training
@@ -162,10 +163,18 @@ def test_fedprox_step_is_the_gradient_and_mu_times_the_distance(share: Classific
     np.testing.assert_allclose(steps(2, model, 2.0), (first - model) + expected, rtol=1e-3, atol=1e-6)
 
 
+def test_bfloat16_training_learns_about_what_float32_learns(share: Classification) -> None:
+    model = genesis(POLICY)
+    wide, narrow = (
+        train(share, POLICY, model, 1, 1, Hardware(precision=precision)).update for precision in ("float32", "bfloat16")
+    )
+    assert 0 < np.linalg.norm(wide - narrow) < 0.1 * np.linalg.norm(wide)
+
+
 @pytest.mark.cuda
 def test_training_on_a_gpu_learns_what_the_cpu_learns(share: Classification) -> None:
     model = genesis(POLICY)
-    on_cpu, on_gpu = (train(share, POLICY, model, 1, 1, device).update for device in ("cpu", "cuda"))
+    on_cpu, on_gpu = (train(share, POLICY, model, 1, 1, Hardware(device)).update for device in ("cpu", "cuda"))
     assert np.linalg.norm(on_cpu - on_gpu) < 1e-2 * np.linalg.norm(on_cpu)
 
 
