@@ -153,6 +153,7 @@ class Device:
         started = time.time()
         place, config = (offer.round, agent.id), agent.config
         hardware = Hardware(config.device, config.precision, config.graphs)
+        hardware.require()
         if agent.config.attack:
             moved = None if self.known is None or len(self.known) != len(model) else model - self.known
             result = lie(agent.config.attack, workload, policy, model, *place, moved, hardware)

@@ -7,6 +7,7 @@ Sums must be equal to the bit; training is compared by the length of the differe
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 
 from devnet import datasets
 from devnet.bench.report import Row, write
+from middleware.errors import ConfigurationError
 from middleware.learn import kernels
 from middleware.learn.hardware import CPU, Hardware
 from middleware.learn.train import train
@@ -98,4 +100,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ConfigurationError as error:
+        sys.exit(f"error: {error}")
