@@ -5,7 +5,8 @@
 1. Ten million values at 1 %: seconds to choose them (and, for the codecs of few levels, to encode them), beside numpy's
    argpartition of the same magnitudes as float32. How many are kept, over how many were asked for, on three distributions.
 2. Accuracy after the same rounds with and without the codec: 20 devices with MNIST (5,000 digits, iid), and 30 people with
-   HAPT, each a device; mean of all updates, no sockets, one seed each. Bytes are the payloads that went up.
+   HAPT, each a device; mean of all updates, no sockets, one seed each. Bytes are the payloads that went up. dgc runs without a
+   momentum of its own: local training has one of 0.9, and both together overshoot (86 % on MNIST instead of 94 %).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 
 from devnet.bench.report import FOLDER, Row, against, write
@@ -24,6 +26,7 @@ from devnet.crowd import Crowd, Shape, simulate, table_of
 from devnet.picture import draw_curves
 from middleware.maths.compress import encode
 from middleware.maths.compress.select import SELECTIONS
+from middleware.policy import CodecSpec
 from nodes.operator import Choices, policy_of
 
 VALUES, DENSITY, REPEATS = 10_000_000, 0.01, 5
@@ -103,12 +106,15 @@ def run(data: str, codec: str, density: float, folder: Path) -> tuple[list[float
     source = table_of(data, folder)
     hapt = data == "hapt"
     choices = Choices(
-        workload=source, model="auto" if hapt else "mlp:784-64-10", rounds=150 if hapt else 400, aggregator="mean", min_updates=1,
+        workload=source, model="auto" if hapt else "mlp:784-64-10", rounds=120 if hapt else 300, aggregator="mean", min_updates=1,
         codec=codec, density=density, epochs=1, batch=32 if hapt else 16, learning_rate=0.02 if hapt else 0.05,
         grid_exponent=-14,
     )  # fmt: skip
+    policy = policy_of(choices)
+    if codec == "dgc":
+        policy = msgspec.structs.replace(policy, codec=CodecSpec(codec, density, momentum=0.0))
     shape = Shape(devices=30 if hapt else 20, edges=1, split="client" if hapt else "iid", wire=False, ledger=False)
-    report = asyncio.run(simulate(Crowd(source, policy_of(choices), shape)))
+    report = asyncio.run(simulate(Crowd(source, policy, shape)))
     return list(report["accuracy"]), int(report["bytes_up_sent"])
 
 
