@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -113,8 +114,17 @@ def page(folder: Path = FOLDER) -> str:
             )
             parts.append("| " + " | ".join(cells) + " |")
         parts.append("")
+        parts += [f"![{path.stem}](pictures/{drawn.name})\n" for drawn in sorted(folder.glob(f"{path.stem}*.png"))]
     return "\n".join(parts)
 
 
+def publish(folder: Path = FOLDER, docs: Path = Path("docs")) -> None:
+    """Write the page, and the pictures beside it."""
+    (docs / "pictures").mkdir(exist_ok=True)
+    for drawn in folder.glob("*.png"):
+        shutil.copyfile(drawn, docs / "pictures" / drawn.name)
+    (docs / "benchmarks.md").write_text(page(folder))
+
+
 if __name__ == "__main__":
-    Path("docs/benchmarks.md").write_text(page())
+    publish()

@@ -1,6 +1,7 @@
 """Which coordinates are sent: the density * d largest magnitudes, exactly, nearly, or any.
 
-    topk       the k largest magnitudes exactly; of equal ones the first. On the grid a histogram finds the threshold in one pass
+    topk       the k largest magnitudes exactly; of equal ones the first. On a 16-bit grid a histogram finds the threshold in
+               one pass
     randomk    k coordinates drawn without replacement (Stich, Cordonnier and Jaggi 2018, section 2)
     gaussiank  a threshold from a normal fit: mu + sigma Phi^-1(1 - k / 2d) (Shi et al. 2019, section 4)
     sidco      a threshold from a sparse distribution, in stages: fit an exponential to the excess over the last threshold,
@@ -27,14 +28,18 @@ Places = npt.NDArray[np.int64]
 STAGE: Final = 0.25  # share that a stage of sidco keeps
 SLACK: Final = 0.04  # of k: how far the number kept may be off
 CORRECTIONS: Final = 16
+BINS: Final = 1 << 16  # values that a histogram is made of; a wider one would leave the cache
 
 
 def topk(magnitudes: Integers, count: int) -> Places:
     """Ascending places of the `count` largest of d magnitudes; of equal ones those that come first."""
     if count >= magnitudes.size:
         return np.arange(magnitudes.size)
-    above = np.cumsum(np.bincount(magnitudes)[::-1])[::-1]  # how many are at least as large as each value
-    threshold = int(np.searchsorted(-above, -count, side="right")) - 1
+    if int(magnitudes.max()) < BINS:
+        above = np.cumsum(np.bincount(magnitudes)[::-1])[::-1]  # how many are at least as large as each value
+        threshold = int(np.searchsorted(-above, -count, side="right")) - 1
+    else:
+        threshold = int(np.partition(magnitudes, magnitudes.size - count)[magnitudes.size - count])
     places = np.flatnonzero(magnitudes >= threshold)
     surplus = len(places) - count
     if surplus:

@@ -61,7 +61,7 @@ def encode(codec: str, integers: Integers, bits: int, generator: np.random.Gener
         return _scales([scale]) + _stage(np.packbits(integers >= 0, bitorder="little"))
     if codec == "terngrad":
         largest = max(int(integers.max()), -int(integers.min())) if integers.size else 0
-        chosen = _rounded(integers, 1 / max(1, largest), generator)
+        chosen = np.clip(_rounded(integers, 1 / max(1, largest), generator), -1, 1)  # 1 + u may round to 2 in float32
         return _scales([largest]) + _stage(_pack_trits(chosen))
     buckets = -(-integers.size // BUCKET)
     padded = np.zeros(buckets * BUCKET, np.float32)
@@ -133,7 +133,9 @@ def _unstage(data: memoryview, length: int) -> Bytes:
     if data[0] == ZSTD:
         try:
             raw = (
-                zstandard.ZstdDecompressor().decompressobj().decompress(bytes(data[1:])) if _fits(data, length) else b""
+                zstandard.ZstdDecompressor().decompress(bytes(data[1:]), allow_extra_data=False)
+                if _fits(data, length)
+                else b""
             )
         except zstandard.ZstdError as error:
             raise ValueError(f"the symbols do not inflate: {error}") from error

@@ -24,9 +24,9 @@ def on_grid(kind: str, seed: int = 1) -> np.ndarray:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.integers(0, 9), min_size=1, max_size=60), st.integers(1, 70))
-def test_topk_keeps_the_largest_and_of_equal_ones_the_first(values: list[int], count: int) -> None:
-    magnitudes = np.array(values, np.int16)
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=60), st.integers(1, 70), st.sampled_from([1, 500_000]))
+def test_topk_keeps_the_largest_and_of_equal_ones_the_first(values: list[int], count: int, unit: int) -> None:
+    magnitudes = unit * np.array(values, np.int32)
     places = select.topk(magnitudes, count)
     wanted = sorted(range(len(values)), key=lambda place: (-values[place], place))[:count]
     assert places.tolist() == sorted(wanted)

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -151,8 +152,35 @@ def test_each_way_to_lie_in_symbols_has_its_own_text(codec: str, payload: bytes,
 
 
 def test_what_would_inflate_past_the_vector_is_not_inflated() -> None:
-    import zstandard
-
     bomb = b"\1\0\0\0\1" + zstandard.ZstdCompressor(level=1).compress(bytes(50_000_000))
     with pytest.raises(ValueError, match="bytes of symbols|at most"):
         decode("terngrad", bomb, 1_000_000, 16)
+
+
+def test_a_frame_that_inflates_to_more_than_it_says_is_refused() -> None:
+    frame = bytearray(zstandard.ZstdCompressor(level=1).compress(bytes(1 << 20)))
+    size = zstandard.get_frame_parameters(bytes(frame)).content_size
+    place = bytes(frame).index(size.to_bytes(4, "little"))
+    frame[place : place + 4] = (200_000).to_bytes(4, "little")
+    assert zstandard.get_frame_parameters(bytes(frame)).content_size == 200_000
+    with pytest.raises(ValueError, match="do not inflate"):
+        decode("terngrad", b"\1\0\0\0\1" + bytes(frame), 1_000_000, 16)
+
+
+def test_bytes_after_a_frame_are_refused() -> None:
+    payload = encode("terngrad", update(length=100_000), 16, generator=np.random.default_rng(0))
+    with pytest.raises(ValueError, match="do not inflate"):
+        decode("terngrad", payload + b"\0", 100_000, 16)
+
+
+class AlmostOne:
+    """A generator that draws the largest float below 1."""
+
+    def random(self, size: int, dtype: type) -> np.ndarray:
+        return np.full(size, np.nextafter(np.float32(1), np.float32(0)), dtype)
+
+
+def test_terngrad_keeps_the_largest_value_whatever_is_drawn() -> None:
+    integers = np.array([300, -300, 300, 0, 300], np.int16)
+    payload = symbols.encode("terngrad", integers, 16, AlmostOne())  # type: ignore[arg-type]
+    assert np.abs(symbols.decode("terngrad", memoryview(payload), 5, 16)).max() == 300
