@@ -134,10 +134,10 @@ class Chain:
         self.state = State(folder)
 
     def command(self) -> list[str]:
-        command = [
-            str(anvil()), "--silent", "--host", "127.0.0.1", "--port", str(self.port), "--chain-id", str(CHAIN_ID),
+        command = anvil(
+            "--silent", "--host", "127.0.0.1", "--port", str(self.port), "--chain-id", str(CHAIN_ID),
             "--state", str(self.state.file), "--state-interval", str(STATE_SECONDS),
-        ]  # fmt: skip
+        )  # fmt: skip
         return [*command, "--block-time", str(self.block_time)] if self.block_time else command
 
     def start(self, processes: Processes) -> None:

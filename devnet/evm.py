@@ -223,10 +223,10 @@ def _hex(data: bytes) -> str:
 @contextmanager
 def bare_chain(output: Path) -> Iterator[str]:
     """The address of a fresh chain that writes to `output`; ended by its process id afterwards."""
-    command = [
-        str(anvil()), "--port", "0", "--chain-id", str(CHAIN_ID), "--timestamp", str(GENESIS_TIME), "--accounts", "1",
+    command = anvil(
+        "--port", "0", "--chain-id", str(CHAIN_ID), "--timestamp", str(GENESIS_TIME), "--accounts", "1",
         "--auto-impersonate", "--block-base-fee-per-gas", "0", "--disable-min-priority-fee", "--color", "never",
-    ]  # fmt: skip
+    )  # fmt: skip
     with output.open("wb") as stream:
         process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT)
     try:

@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
 
 from devnet import toolchain
+from devnet.evm import bare_chain
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(toolchain.ROOT)}
 
@@ -70,9 +72,23 @@ def test_the_lock_names_no_registry_and_pins_by_digest() -> None:
             assert package["integrity"].startswith("sha512-"), name
 
 
-@pytest.mark.parametrize("find", [toolchain.anvil, toolchain.forge, toolchain.cast, toolchain.solc, toolchain.node])
+@pytest.mark.parametrize("find", [toolchain.forge, toolchain.cast, toolchain.solc, toolchain.node])
 def test_every_program_is_found_and_runs(find: object) -> None:
     assert callable(find)
     done = in_contracts(find(), "--version")
     assert done.returncode == 0
     assert any(letter.isdigit() for letter in done.stdout)
+
+
+def test_a_killed_chain_leaves_no_old_states_in_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    with bare_chain(tmp_path / "output") as rpc:
+        mine = {"jsonrpc": "2.0", "id": 1, "method": "anvil_mine", "params": [hex(4 * toolchain.KEPT_STATES)]}
+        request = urllib.request.Request(rpc, json.dumps(mine).encode(), {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            assert "error" not in json.load(answer)
+    assert [path for path in home.rglob("*") if path.stat().st_size and path.is_file()] == []

@@ -40,7 +40,7 @@ FAR = 1 << 40  # seconds since 1970
 def rpc() -> Iterator[str]:
     """A chain of its own for this module; only the process started here is ended."""
     port = free_port()
-    command = [str(anvil()), "--silent", "--host", "127.0.0.1", "--port", str(port), "--chain-id", str(CHAIN_ID)]
+    command = anvil("--silent", "--host", "127.0.0.1", "--port", str(port), "--chain-id", str(CHAIN_ID))
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             asyncio.run(_until_up(f"http://127.0.0.1:{port}"))
