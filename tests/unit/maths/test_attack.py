@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from devnet.bench.peers import byzfl
+from devnet.bench.byzfl import byzfl
 from middleware.maths import aggregate, attack, grid
 from middleware.maths.attack import ATTACKS, Seen, parse
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from devnet.bench.peers import byzfl
+from devnet.bench.byzfl import byzfl
 from middleware.maths.aggregate import aggregate, nearest_neighbour_mixing
 
 
