@@ -230,7 +230,7 @@ class Simulation:
         signature = sign_edge_root(self.domain, self.keys[edge].account, leaf)
         report = EdgeReport(edge, self.sequence, leaf, signature, total, (), digest, len(body))
         signed = sign_message(self.context, self.keys[edge].network, report)
-        weights = settling.declared_weights(received)
+        weights = settling.used_weights(self.policy, received)
         adds = self.policy.rule.name == "mean"
         summed = settling.edge_sums(received, weights, self.policy.parameters) if adds else None
         return Reported(signed.stored(), leaf, tuple(received), summed)

@@ -27,7 +27,7 @@ from middleware.protocol import budget
 from middleware.trust import merkle
 from middleware.trust.eip712 import Domain
 from middleware.trust.keys import AccountKey
-from middleware.types import Node, Roster, Status
+from middleware.types import LIMITS, Node, Roster, Status
 from middleware.wire import tensors
 from middleware.wire.manifest import decode_manifest
 from nodes.evaluation import evaluation_root
@@ -68,6 +68,10 @@ class Choices(msgspec.Struct, frozen=True):
     bit_budget: int | None = None
     backup_devices: int = 0
     backup_edges: int = 0
+    arrivals: int | None = None
+    staleness: str | None = None
+    stalest: int | None = None
+    compensation: float | None = None
     grid_bits: int = 16
     grid_exponent: int | None = None
     min_updates: int | None = None
@@ -77,10 +81,11 @@ class Choices(msgspec.Struct, frozen=True):
     learning_rate: float | None = None
     momentum: float | None = None
     proximal: float | None = None
+    seconds: float | None = None
     readers: str = "public"
     auditors: tuple[str, ...] = ()
     reward_per_round: int = 1_000_000
-    samples_cap: int = 4096
+    samples_cap: int | None = None  # 4096; any number where devices train for a fixed time
     seed: int = 0
     pay: str = "participation"
     epoch: int = 10
@@ -104,7 +109,7 @@ def policy_of(choices: Choices) -> Policy:
         Training(),
         **{
             name: value
-            for name in ("epochs", "batch", "learning_rate", "momentum", "proximal")
+            for name in ("epochs", "batch", "learning_rate", "momentum", "proximal", "seconds")
             if (value := getattr(choices, name)) is not None
         },
     )
@@ -119,16 +124,14 @@ def policy_of(choices: Choices) -> Policy:
         arrangement=choices.arrangement,
         rule=rule,
         grid=Grid(choices.grid_bits, Grid().exponent if choices.grid_exponent is None else choices.grid_exponent),
-        schedule=Schedule(choices.backup_devices, choices.backup_edges)
-        if choices.backup_devices or choices.backup_edges
-        else None,
+        schedule=schedule_of(choices),
         codec=CodecSpec(choices.codec, choices.density, budget=choices.bit_budget),
         training=training,
         min_updates=rule.least_updates if choices.min_updates is None else choices.min_updates,
         round_seconds=choices.round_seconds,
         readers="public" if choices.readers == "public" and choices.dp is None else "auditors",
         auditors=choices.auditors,
-        samples_cap=choices.samples_cap if choices.dp is None else 1,
+        samples_cap=_samples_cap(choices),
         reward_per_round=choices.reward_per_round,
         seed=choices.seed,
         pay=choices.pay,
@@ -159,6 +162,23 @@ def privacy_of(choices: Choices) -> Privacy | None:
     if budget.affordable(made, 1) == 0:
         raise ConfigurationError(f"not one round fits an epsilon of {choices.dp}: use more --dp-noise, or leave it out")
     return made
+
+
+def schedule_of(choices: Choices) -> Schedule | None:
+    """Whom the rounds wait for; None where nothing was asked for."""
+    made = {
+        "backup_devices": choices.backup_devices, "backup_edges": choices.backup_edges, "arrivals": choices.arrivals,
+        "staleness": choices.staleness, "stalest": choices.stalest, "compensation": choices.compensation,
+    }  # fmt: skip
+    return Schedule(**made) if any(value not in (0, None) for value in made.values()) else None  # type: ignore[arg-type]
+
+
+def _samples_cap(choices: Choices) -> int:
+    if choices.dp is not None:
+        return 1
+    if choices.samples_cap is not None:
+        return choices.samples_cap
+    return 4096 if choices.seconds is None else LIMITS.samples
 
 
 def server_of(text: str) -> Server | None:

@@ -20,6 +20,9 @@ from middleware.types import LIMITS
 ARRANGEMENTS: Final = ("flat", "two-level")
 PAYS: Final = ("participation", "scores")
 MOST_SLICES: Final = 4096
+MOST_WEIGHED: Final = (
+    1 << 37
+)  # samples times grid units: 2**10 times it (a staleness weight), 2**16 times, is below 2**63
 STATE_OVERHEAD: Final = 4 * 1024 * 1024  # bytes of a state beside its vectors: the standing of nodes, and lengths
 
 
@@ -95,6 +98,42 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
         if self.privacy is not None:
             self._require_private()
+        if self.training.seconds is not None:
+            self._require_anytime(self.training.seconds)
+        if self.schedule is not None and self.schedule.arrivals is not None:
+            self._require_arrivals(self.schedule.arrivals, self.schedule.staleness is not None)
+
+    def _require_anytime(self, seconds: float) -> None:
+        require(
+            seconds < self.round_seconds,
+            f"devices that train for {seconds:g} s cannot deliver in rounds of {self.round_seconds:g} s: raise round_seconds",
+        )
+        require(
+            self.privacy is None, "under --dp every client weighs the same: a fixed time (--seconds) cannot weigh it"
+        )
+
+    def _require_arrivals(self, arrivals: int, weighed: bool) -> None:
+        if weighed:
+            self._require_together("staleness")
+        require(
+            self.arrangement == "flat",
+            "arrivals are counted where updates arrive, and two-level edges pass none on: use --arrangement flat",
+        )
+        require(
+            arrivals >= self.min_updates,
+            f"a round of {arrivals} arrivals would be void: min_updates is {self.min_updates}, raise --arrivals or lower it",
+        )
+        require(
+            self.pay == "participation",
+            "scores are measured against the round's own model, and with --arrivals updates start from older ones: "
+            "use --pay participation",
+        )
+        require(self.privacy is None, "--dp divides by the clients of a whole round: use no --arrivals with it")
+        require(
+            not weighed or self.samples_cap << (self.grid.bits - 1) <= MOST_WEIGHED,
+            f"samples_cap {self.samples_cap} times a staleness weight does not fit the sums of a {self.grid.bits}-bit grid: "
+            f"at most {MOST_WEIGHED >> (self.grid.bits - 1)}",
+        )
 
     def _require_private(self) -> None:
         self._require_together("dp")
@@ -145,6 +184,11 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def backup_edges(self) -> int:
         return self.schedule.backup_edges if self.schedule is not None else 0
+
+    @property
+    def arrivals(self) -> int:
+        """After how many updates a round is closed; 0 where it waits for who is expected."""
+        return (self.schedule.arrivals or 0) if self.schedule is not None else 0
 
 
 class Task(msgspec.Struct, frozen=True):

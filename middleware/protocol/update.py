@@ -22,6 +22,7 @@ from middleware.maths import compress, grid
 from middleware.maths.compress import feedback, symbols
 from middleware.maths.privacy.clip import clip, within
 from middleware.policy import Policy
+from middleware.protocol import staleness
 from middleware.trust import chunks, seal
 from middleware.trust.keys import NetworkKey
 from middleware.types import Leaf
@@ -144,8 +145,9 @@ class Opened(msgspec.Struct, frozen=True):
 
 
 def judge(message: Update, body: bytes | bytearray | memoryview, key: bytes, policy: Policy) -> Opened:
-    """Open and decode a body; PeerFault says "mismatch" or "off-grid". The caller has checked the body's digest."""
+    """Open and decode a body; PeerFault says "mismatch", "off-grid" or "stale". The caller has checked the body's digest."""
     leaf = message.leaf
+    staleness.base_of(message, policy)
     plain = memoryview(seal.open_sealed(key, body, seal.leaf_context(leaf.task, leaf.round, leaf.node)))
     if len(plain) < SALT_BYTES:
         raise PeerFault("mismatch", "the sealed body is shorter than its salt")

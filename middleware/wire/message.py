@@ -51,7 +51,10 @@ class Poll(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
 
 
 class Offer(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """What the cloud puts up: this task, this round, this model. Signed by the cloud, relayed unchanged by edges."""
+    """What the cloud puts up: this task, this round, this model. Signed by the cloud, relayed unchanged by edges.
+
+    A round that closes by arrivals is put up a second time, as "closing", for edges alone: they close and report.
+    """
 
     code: ClassVar[int] = 2
     sender: int
@@ -64,7 +67,7 @@ class Offer(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     exponent: int  # of the grid's step, which the round fixes for all
     deadline_seconds: float  # that remain when the cloud sends it
     prev: bytes  # hash of the previous round's header
-    state: Literal["open", "done", "stopped"] = "open"
+    state: Literal["open", "closing", "done", "stopped"] = "open"
     roster_block: int = 0  # every tier judges this round by the roster at the end of this block
     seen: Seen = Seen()  # the ledger's past as the cloud knows it; members countersign it
 

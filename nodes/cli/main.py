@@ -63,6 +63,20 @@ DataOption = Annotated[
 PayOption = Annotated[
     str, typer.Option(help="participation: equal shares each round; scores: by what updates were worth, each epoch.")
 ]
+ArrivalsOption = Annotated[
+    Optional[int],
+    typer.Option(help="A round closes after so many updates, whoever sent them; 1 is asynchronous SGD."),
+]
+StalenessOption = Annotated[
+    Optional[str],
+    typer.Option(help="What an update counts that is t rounds old: inverse (1/t) or polynomial (1/sqrt(1+t))."),
+]
+CompensationOption = Annotated[
+    Optional[float], typer.Option(help="DC-ASGD: strength with which devices move a late gradient to the new model.")
+]
+SecondsOption = Annotated[
+    Optional[float], typer.Option(help="Anytime minibatch: devices train for so long, and weigh what they got through.")
+]
 EpochOption = Annotated[
     int, typer.Option(help="Rounds from one settlement to the next (pay scores); longer is more even.")
 ]
@@ -422,6 +436,12 @@ def task_new(
     density: Annotated[float, typer.Option(help="Fraction of the coordinates that a selection keeps.")] = 0.01,
     backup_devices: Annotated[int, typer.Option(help="Devices below each edge that a round does not wait for.")] = 0,
     backup_edges: Annotated[int, typer.Option(help="Edges that a round does not wait for.")] = 0,
+    arrivals: ArrivalsOption = None,
+    staleness: StalenessOption = None,
+    stalest: Annotated[
+        Optional[int], typer.Option(help="Rounds before the open one that an update may have started. Default: 64.")
+    ] = None,
+    compensation: CompensationOption = None,
     bit_budget: Annotated[Optional[int], typer.Option(help="Codec digital: bits of one update.")] = None,
     grid_bits: Annotated[int, typer.Option(help="Width of the integer grid, 8 to 24 bits.")] = 16,
     grid_exponent: Annotated[Optional[int], typer.Option(help="One grid unit is worth 2 to this power.")] = None,
@@ -436,10 +456,13 @@ def task_new(
     learning_rate: Annotated[Optional[float], typer.Option(help="Local learning rate.")] = None,
     momentum: Annotated[Optional[float], typer.Option(help="Local momentum.")] = None,
     proximal: Annotated[Optional[float], typer.Option(help="FedProx: mu, the pull towards the round's model.")] = None,
+    seconds: SecondsOption = None,
     readers: Annotated[str, typer.Option(help="Who may read updates after the round: public or auditors.")] = "public",
     auditor: Annotated[Optional[list[str]], typer.Option(help="Network key (hex) of an auditor; repeatable.")] = None,
     reward: Annotated[int, typer.Option(help="Token units that a round pays in all.")] = 1_000_000,
-    samples_cap: Annotated[int, typer.Option(help="Declared samples count as at most this many.")] = 4096,
+    samples_cap: Annotated[
+        Optional[int], typer.Option(help="Declared samples count as at most this many. Default: 4096.")
+    ] = None,
     pay: PayOption = "participation",
     epoch: EpochOption = 10,
     slices: Annotated[int, typer.Option(help="Parts of the evaluation set; a round uses one (pay scores).")] = 4,
@@ -459,7 +482,8 @@ def task_new(
         "workload": workload, "client_key": client_key, "model": model, "rounds": rounds, "aggregator": aggregator,
         "server": server, "tolerate": tolerate, "arrangement": arrangement,
         "codec": codec, "density": density, "bit_budget": bit_budget,
-        "backup_devices": backup_devices, "backup_edges": backup_edges, "grid_bits": grid_bits,
+        "backup_devices": backup_devices, "backup_edges": backup_edges, "arrivals": arrivals, "staleness": staleness,
+        "stalest": stalest, "compensation": compensation, "seconds": seconds, "grid_bits": grid_bits,
         "grid_exponent": grid_exponent, "min_updates": min_updates, "round_seconds": round_seconds, "epochs": epochs,
         "batch": batch, "learning_rate": learning_rate, "momentum": momentum, "proximal": proximal,
         "readers": readers,
@@ -741,6 +765,12 @@ def demo(
     ] = "none",
     split: Annotated[str, typer.Option(help="iid, dirichlet:A or client.")] = "dirichlet:0.5",
     model: Annotated[str, typer.Option(help="auto, mlp:A-B-C, cnn1d or cnn2d.")] = "auto",
+    slow: Annotated[int, typer.Option(help="The last so many devices take ten times as long to train.")] = 0,
+    backup_devices: Annotated[int, typer.Option(help="Devices below each edge that a round does not wait for.")] = 0,
+    arrivals: ArrivalsOption = None,
+    staleness: StalenessOption = None,
+    compensation: CompensationOption = None,
+    seconds: SecondsOption = None,
     pay: PayOption = "participation",
     epoch: EpochOption = 10,
     dp: DpOption = None,
@@ -762,6 +792,8 @@ def demo(
         byzantine=byzantine, aggregator=aggregator, server=server,
         arrangement=arrangement, codec=codec, split=split, model=model, seed=seed,
         pay=pay, epoch=epoch, ledger=on, dp=dp, dp_delta=dp_delta, dp_noise=dp_noise, dp_clip=dp_clip,
+        slow=slow, backup_devices=backup_devices, arrivals=arrivals, staleness=staleness, compensation=compensation,
+        seconds=seconds,
     )  # fmt: skip
 
 
