@@ -32,7 +32,7 @@ from middleware.wire import tensors
 from middleware.wire.commitment import Context, pack_name
 from middleware.wire.manifest import Manifest
 from middleware.wire.members import Member, encode_members, member_data
-from middleware.wire.message import EdgeBody, EdgeReport, Update, encode_edge_body, encode_metrics
+from middleware.wire.message import EdgeBody, EdgeReport, Metrics, Update, encode_edge_body, encode_metrics
 from middleware.wire.policy import encode_policy, policy_hash
 
 FAR_DEADLINE = 1 << 40  # seconds: registrations of a simulation do not expire
@@ -213,7 +213,10 @@ class Simulation:
         return scoring.pay(self.policy, opening, settlement, reports, before, self.moves, measured)
 
     def _edge(self, edge: int) -> Reported:
-        received = [self._device(device, edge) for device in self.device_ids(edge)]
+        return self._report(edge, [self._device(device, edge) for device in self.device_ids(edge)])
+
+    def _report(self, edge: int, received: list[Received]) -> Reported:
+        """What an edge signs of these updates."""
         leaf = EdgeLeaf(
             self.task,
             self.round,
@@ -235,16 +238,20 @@ class Simulation:
         summed = settling.edge_sums(received, weights, self.policy.parameters) if adds else None
         return Reported(signed.stored(), leaf, tuple(received), summed)
 
+    def _learned(self, device: int, number: int) -> tuple[Floats, Metrics]:
+        """What a device learned, and what it tells of that in its metrics."""
+        return self.learned(number, self.round, self.model), {}
+
     def _device(self, device: int, edge: int) -> Received:
         """Compose, open again as the cloud does, and keep the body."""
         self.sequence += 1
         number = device - 2 - self.edges
-        learned = self.learned(number, self.round, self.model)
+        learned, told = self._learned(device, number)
         readers = [self.keys[edge].network.public, self.keys[1].network.public]
         samples = self.samples(number)
         composed = updates.compose(
             learned, self.residuals.get(device), self.policy, (self.task, self.round, device, edge, self.sequence), samples,
-            encode_metrics({"samples": samples}), readers, self._random,
+            encode_metrics({"samples": samples, **told}), readers, self._random,
         )  # fmt: skip
         if self.feedback and composed.residual is not None:
             self.residuals[device] = composed.residual
