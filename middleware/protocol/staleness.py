@@ -28,7 +28,7 @@ def base_of(message: Update, policy: Policy) -> int:
     if schedule is None or not policy.arrivals:
         return open_round
     base = decode_metrics(message.metrics).get(BASE)
-    if not isinstance(base, int) or isinstance(base, bool):
+    if not isinstance(base, int):
         raise PeerFault(
             "stale", f"the update of node {message.sender} does not say from which round's model it started"
         )

@@ -59,9 +59,7 @@ async def play(
 
 
 def audited(world: TimedSimulation) -> Report:
-    addresses = Addresses(
-        world.context.chain_id, world.registry.contract, world.context.ledger, bytes([5]) * 20
-    )
+    addresses = Addresses(world.context.chain_id, world.registry.contract, world.context.ledger, bytes([5]) * 20)
     return verify(of_entries(world.index.entries, addresses), world.blobs)  # type: ignore[arg-type]
 
 
