@@ -20,10 +20,11 @@ from ledger.index import Index
 from middleware.errors import ConfigurationError, PeerFault, Unavailable
 from middleware.learn.hardware import Hardware
 from middleware.learn.poison import lie
+from middleware.learn.train import Trained as Learned
 from middleware.learn.train import train
 from middleware.learn.workload import Workload
 from middleware.policy import Policy
-from middleware.protocol import inclusion
+from middleware.protocol import budget, inclusion
 from middleware.protocol import update as updates
 from middleware.protocol.machine import Answered, Effect, Event, Member, Offered, Send, Train, Trained, step_member
 from middleware.trust import roots
@@ -158,6 +159,8 @@ class Device:
         """Train on the offered model: (the update, what it tells of itself)."""
         agent, offer = self.agent, self.offered
         policy = agent.task(offer.task).policy
+        if own := policy.local or policy.records:  # this device's own noise, so it counts for itself
+            budget.require_affordable(own, offer.round)
         agent.state = f"training round {offer.round} of task {offer.task}"
         model = await self.model(offer)
         loop = asyncio.get_running_loop()
@@ -184,7 +187,7 @@ class Device:
             moved = None if self.known is None or len(self.known) != len(model) else model - self.known
             result = lie(config.attack, workload, policy, model, *place, moved, hardware, self._clock)
         else:
-            result = train(workload, policy, model, *place, hardware, self._clock)
+            result = self._learned(policy, model, workload, place, hardware)
         self.known = model
         told: Metrics = {
             "started": started,
@@ -193,7 +196,7 @@ class Device:
             "steps": result.steps,
             **result.metrics,
         }
-        if policy.privacy is not None:  # these say how much data a client has: they are there, and say nothing
+        if policy.privacy or policy.local:  # these say how much data a client has: they are there, and say nothing
             told = {"started": 0.0, "finished": 0.0, "samples": 1, "steps": 0}
         return result.update, told
 
@@ -247,6 +250,16 @@ class Device:
             offer.seen,
         )
         return composed, agent.sign(message)
+
+    def _learned(
+        self, policy: Policy, model: updates.Floats, workload: Workload, place: tuple[int, int], hardware: Hardware
+    ) -> Learned:
+        """What this device learns, by DP-SGD where the policy protects single records."""
+        if policy.records is None:
+            return train(workload, policy, model, *place, hardware, self._clock)
+        from middleware.learn.private import ENTROPY_BYTES, train_private  # opacus takes a second to load
+
+        return train_private(workload, policy, policy.records, model, random_bytes(ENTROPY_BYTES), hardware)
 
     # ------------------------------------------------------------------------------------------------------- delivering
 

@@ -5,7 +5,6 @@ The command line and the demo call these; a daemon never does.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,20 @@ from ledger.lists import learn_known, materialisation
 from ledger.local import LocalLedger
 from ledger.rpc import hexed, unhexed
 from middleware.errors import ConfigurationError, LedgerRefused
-from middleware.policy import MICRO, NOISE_ONE, CodecSpec, Grid, Policy, Privacy, Rule, Schedule, Server, Training
+from middleware.policy import (
+    CodecSpec,
+    Grid,
+    LocalPrivacy,
+    Policy,
+    Privacy,
+    Promise,
+    RecordPrivacy,
+    Rule,
+    Schedule,
+    Server,
+    Training,
+)
 from middleware.ports import Call
-from middleware.protocol import budget
 from middleware.trust import merkle
 from middleware.trust.eip712 import Domain
 from middleware.trust.keys import AccountKey
@@ -31,6 +41,7 @@ from middleware.types import LIMITS, Node, Roster, Status
 from middleware.wire import tensors
 from middleware.wire.manifest import decode_manifest
 from nodes.evaluation import evaluation_root
+from nodes.promises import LOCAL_BITS, Terms, promise_of
 
 VERBS: dict[str, Callable[[int], Admit | Suspend | Reinstate | Revoke]] = {
     "admit": Admit,
@@ -38,6 +49,8 @@ VERBS: dict[str, Callable[[int], Admit | Suspend | Reinstate | Revoke]] = {
     "reinstate": Reinstate,
     "revoke": Revoke,
 }
+
+SAMPLES_CAP = 4096  # declared samples, where nothing else is asked for; no cap where devices train for a fixed time
 
 
 async def told(ledger: AnyLedger) -> dict[str, str]:
@@ -72,7 +85,7 @@ class Choices(msgspec.Struct, frozen=True):
     staleness: str | None = None
     stalest: int | None = None
     compensation: float | None = None
-    grid_bits: int = 16
+    grid_bits: int | None = None  # 16, or what noise on the device needs
     grid_exponent: int | None = None
     min_updates: int | None = None
     round_seconds: float = 30.0
@@ -82,15 +95,18 @@ class Choices(msgspec.Struct, frozen=True):
     momentum: float | None = None
     proximal: float | None = None
     seconds: float | None = None
-    readers: str = "public"
+    readers: str | None = None  # public, or auditors under central privacy
     auditors: tuple[str, ...] = ()
     reward_per_round: int = 1_000_000
-    samples_cap: int | None = None  # 4096; any number where devices train for a fixed time
+    samples_cap: int | None = None  # 4096, or 1 where every client weighs the same
     seed: int = 0
     pay: str = "participation"
     epoch: int = 10
     slices: int = 4
     dp: float | None = None  # epsilon over the whole task
+    dp_mode: str = "central"
+    dp_rate: float = 0.1  # records: the probability that a step draws one
+    dp_steps: int = 20  # records: a round
     dp_delta: float = 1e-5
     dp_noise: float | None = None
     dp_clip: float = 1.0
@@ -113,8 +129,14 @@ def policy_of(choices: Choices) -> Policy:
             if (value := getattr(choices, name)) is not None
         },
     )
-    if choices.readers not in ("public", "auditors"):
-        raise ConfigurationError(f"readers {choices.readers!r}: choose public or auditors")
+    promise = _promise(choices)
+    private, local = isinstance(promise, Privacy), isinstance(promise, LocalPrivacy)
+    readers = choices.readers or ("auditors" if private else "public")
+    if readers not in ("public", "auditors"):
+        raise ConfigurationError(f"readers {readers!r}: choose public or auditors")
+    bits = choices.grid_bits or (LOCAL_BITS if local else Grid().bits)
+    usual = SAMPLES_CAP if choices.seconds is None else LIMITS.samples
+    samples_cap = choices.samples_cap or (1 if private or local else usual)
     scored = choices.pay == "scores"
     return Policy(
         workload=workload_id(choices.workload),
@@ -123,15 +145,15 @@ def policy_of(choices: Choices) -> Policy:
         rounds=choices.rounds,
         arrangement=choices.arrangement,
         rule=rule,
-        grid=Grid(choices.grid_bits, Grid().exponent if choices.grid_exponent is None else choices.grid_exponent),
+        grid=Grid(bits, Grid().exponent if choices.grid_exponent is None else choices.grid_exponent),
         schedule=schedule_of(choices),
         codec=CodecSpec(choices.codec, choices.density, budget=choices.bit_budget),
         training=training,
         min_updates=rule.least_updates if choices.min_updates is None else choices.min_updates,
         round_seconds=choices.round_seconds,
-        readers="public" if choices.readers == "public" and choices.dp is None else "auditors",
+        readers="public" if readers == "public" else "auditors",
         auditors=choices.auditors,
-        samples_cap=_samples_cap(choices),
+        samples_cap=samples_cap,
         reward_per_round=choices.reward_per_round,
         seed=choices.seed,
         pay=choices.pay,
@@ -139,29 +161,22 @@ def policy_of(choices: Choices) -> Policy:
         evaluation=_evaluation(choices, model) if scored or rule.measures else "",
         evaluation_slices=choices.slices if scored or rule.measures else 0,
         server=server,
-        privacy=privacy_of(choices),
+        privacy=promise if isinstance(promise, Privacy) else None,
+        local=promise if isinstance(promise, LocalPrivacy) else None,
+        records=promise if isinstance(promise, RecordPrivacy) else None,
     )
 
 
-def privacy_of(choices: Choices) -> Privacy | None:
-    """What --dp and its companions mean; without --dp-noise the least noise that all rounds can be paid with."""
+def _promise(choices: Choices) -> Promise | None:
     if choices.dp is None:
         return None
-    if choices.dp <= 0 or choices.dp_clip <= 0:
-        raise ConfigurationError("--dp and --dp-clip are above 0")
-    if choices.dp_clients <= 0:
-        raise ConfigurationError("--dp divides by the expected number of clients: say how many with --dp-clients")
-    epsilon = round(choices.dp * MICRO)
-    if choices.dp_noise is None:
-        noise = budget.needed_noise(epsilon, choices.rounds, choices.dp_delta)
-    else:
-        noise = math.ceil(choices.dp_noise * NOISE_ONE)
     exponent = Grid().exponent if choices.grid_exponent is None else choices.grid_exponent
-    bound = int(choices.dp_clip * 2.0**-exponent)
-    made = Privacy(epsilon, noise, bound, choices.dp_clients, choices.dp_commitment, choices.dp_delta)
-    if budget.affordable(made, 1) == 0:
-        raise ConfigurationError(f"not one round fits an epsilon of {choices.dp}: use more --dp-noise, or leave it out")
-    return made
+    return promise_of(
+        Terms(
+            choices.dp, choices.dp_mode, choices.dp_delta, choices.dp_noise, choices.dp_clip, choices.dp_clients,
+            choices.dp_commitment, choices.dp_rate, choices.dp_steps, choices.rounds, exponent,
+        )
+    )  # fmt: skip
 
 
 def schedule_of(choices: Choices) -> Schedule | None:
@@ -171,14 +186,6 @@ def schedule_of(choices: Choices) -> Schedule | None:
         "staleness": choices.staleness, "stalest": choices.stalest, "compensation": choices.compensation,
     }  # fmt: skip
     return Schedule(**made) if any(value not in (0, None) for value in made.values()) else None  # type: ignore[arg-type]
-
-
-def _samples_cap(choices: Choices) -> int:
-    if choices.dp is not None:
-        return 1
-    if choices.samples_cap is not None:
-        return choices.samples_cap
-    return 4096 if choices.seconds is None else LIMITS.samples
 
 
 def server_of(text: str) -> Server | None:

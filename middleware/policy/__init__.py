@@ -8,7 +8,7 @@ rule goes with what.
 
 from middleware.policy.codec import CODECS, CodecSpec
 from middleware.policy.grid import Grid
-from middleware.policy.privacy import MICRO, NOISE_ONE, Privacy
+from middleware.policy.privacy import MICRO, NOISE_ONE, RATE_ONE, LocalPrivacy, Privacy, Promise, RecordPrivacy
 from middleware.policy.rule import RULES, Rule
 from middleware.policy.schedule import Schedule
 from middleware.policy.server import SERVER_STEPS, Server
@@ -16,7 +16,6 @@ from middleware.policy.task import ARRANGEMENTS, MOST_SLICES, PAYS, Policy, Task
 from middleware.policy.training import Training
 
 __all__ = [
-    "ARRANGEMENTS", "CODECS", "MICRO", "MOST_SLICES", "NOISE_ONE", "PAYS", "RULES", "SERVER_STEPS", "CodecSpec", "Grid",
-    "Policy", "Privacy", "Rule",
-    "Schedule", "Server", "Task", "Training",
+    "ARRANGEMENTS", "CODECS", "MICRO", "MOST_SLICES", "NOISE_ONE", "PAYS", "RATE_ONE", "RULES", "SERVER_STEPS", "CodecSpec",
+    "Grid", "LocalPrivacy", "Policy", "Privacy", "Promise", "RecordPrivacy", "Rule", "Schedule", "Server", "Task", "Training",
 ]  # fmt: skip

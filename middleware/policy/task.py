@@ -10,7 +10,7 @@ from middleware.errors import require
 from middleware.policy.codec import CodecSpec
 from middleware.policy.combinations import refusal
 from middleware.policy.grid import Grid
-from middleware.policy.privacy import Privacy
+from middleware.policy.privacy import LocalPrivacy, Privacy, Promise, RecordPrivacy
 from middleware.policy.rule import Rule
 from middleware.policy.schedule import Schedule
 from middleware.policy.server import Server
@@ -51,6 +51,8 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     evaluation_slices: int = 0  # how many there are; each round is measured on one
     server: Server | None = None  # None: the model moves by the aggregate itself
     privacy: Privacy | None = None  # None: the aggregate is released as it is
+    local: LocalPrivacy | None = None  # None: updates leave their devices as they are
+    records: RecordPrivacy | None = None  # None: devices train without noise
     schedule: Schedule | None = None  # None: a round waits for everyone, up to its deadline
 
     def __post_init__(self) -> None:
@@ -96,8 +98,22 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 unset = (self.evaluation, self.evaluation_slices) == ("", 0)
                 require(unset, "evaluation slices belong to pay = scores, and to rules that measure")
 
+        made = [one for one in (self.privacy, self.local, self.records) if one is not None]
+        require(len(made) <= 1, "one promise of privacy a task: central, local or of records")
+        require(
+            not made or self.pay == "participation",
+            "scores tell of single updates, and --dp hides them: use --pay participation",
+        )
         if self.privacy is not None:
             self._require_private()
+        if self.local is not None:
+            self._require_local(self.local)
+        if self.records is not None:
+            plain = self.training.proximal is None and self.training.seconds is None
+            require(
+                plain,
+                "DP-SGD bounds each record's gradient and counts its steps: use no --proximal or --seconds with it",
+            )
         if self.training.seconds is not None:
             self._require_anytime(self.training.seconds)
         if self.schedule is not None and self.schedule.arrivals is not None:
@@ -109,7 +125,8 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             f"devices that train for {seconds:g} s cannot deliver in rounds of {self.round_seconds:g} s: raise round_seconds",
         )
         require(
-            self.privacy is None, "under --dp every client weighs the same: a fixed time (--seconds) cannot weigh it"
+            self.privacy is None and self.local is None,
+            "under --dp every client weighs the same: a fixed time (--seconds) cannot weigh it",
         )
 
     def _require_arrivals(self, arrivals: int, weighed: bool) -> None:
@@ -135,11 +152,17 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             f"at most {MOST_WEIGHED >> (self.grid.bits - 1)}",
         )
 
+    def _require_local(self, local: LocalPrivacy) -> None:
+        require(self.codec.name == "none", "a codec's payload is cut after it was noised: use --codec none with --dp")
+        require(self.samples_cap == 1, "under --dp every client weighs the same: use --samples-cap 1")
+        require(
+            local.room <= self.grid.limit,
+            f"noise on the device needs magnitudes up to {local.room}, the grid ends at {self.grid.limit}: use more "
+            "--grid-bits, or a coarser --grid-exponent",
+        )
+
     def _require_private(self) -> None:
         self._require_together("dp")
-        require(
-            self.pay == "participation", "scores tell of single updates, and --dp hides them: use --pay participation"
-        )
         require(
             self.arrangement == "flat", "an edge's sums would be out before the noise: use --arrangement flat with --dp"
         )
@@ -176,6 +199,11 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         require(
             0 < self.evaluation_slices <= MOST_SLICES, f"evaluation_slices {self.evaluation_slices}: 1 to {MOST_SLICES}"
         )
+
+    @property
+    def promise(self) -> Promise | None:
+        """What the task promises about privacy, whoever adds the noise."""
+        return self.privacy or self.local or self.records
 
     @property
     def backup_devices(self) -> int:

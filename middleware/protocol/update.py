@@ -21,10 +21,12 @@ from middleware.errors import PeerFault
 from middleware.maths import compress, grid
 from middleware.maths.compress import feedback, symbols
 from middleware.maths.privacy.clip import clip, within
+from middleware.maths.privacy.noise import discrete_gaussian
 from middleware.policy import Policy
 from middleware.protocol import staleness
 from middleware.trust import chunks, seal
 from middleware.trust.keys import NetworkKey
+from middleware.trust.stream import KeyStream
 from middleware.types import Leaf
 from middleware.wire.message import Update, Wrapped
 
@@ -32,6 +34,7 @@ Integers = npt.NDArray[np.signedinteger]
 Floats = npt.NDArray[np.float32]
 
 SALT_BYTES = 16
+STREAM_BYTES = 32  # key of the noise that a device adds
 SEED_BYTES = 16  # of the generator that codecs draw from
 
 
@@ -108,8 +111,8 @@ def compose(
     task, round_number, node, edge, sequence = place
     packed = pack(update, residual, policy, round_number, np.random.default_rng(list(random(SEED_BYTES))))
     payload, integers = packed.payload, packed.integers
-    if policy.privacy is not None:
-        integers = clip(integers, policy.privacy.bound)
+    if policy.privacy is not None or policy.local is not None:
+        integers = protected(integers, policy, random)
         payload = compress.encode(policy.codec.name, integers, policy.grid.bits)
     salt = random(SALT_BYTES)
     key = seal.new_content_key(random)
@@ -127,6 +130,21 @@ def compose(
     )
     wrapped = tuple(Wrapped(reader, seal.wrap(key, reader)) for reader in readers)
     return Composed(leaf, wrapped, metrics, body, packed.residual, packed.wanted, packed.saturated)
+
+
+def protected(integers: Integers, policy: Policy, random: Callable[[int], bytes]) -> Integers:
+    """What may leave the device of an update (d,): cut to the policy's bound, and with noise where the device adds it.
+
+    What the noise brings beyond the grid is cut off; the policy has room for six deviations.
+    """
+    if policy.privacy is not None:
+        return clip(integers, policy.privacy.bound)
+    if policy.local is None:
+        return integers
+    noise = discrete_gaussian(policy.local.variance, integers.size, KeyStream(random(STREAM_BYTES)).words)
+    limit = policy.grid.limit
+    noised: Integers = np.clip(clip(integers, policy.local.bound) + noise, -limit, limit).astype(integers.dtype)
+    return noised
 
 
 def content_key(wrapped: Iterable[Wrapped], reader: NetworkKey) -> bytes:

@@ -93,14 +93,25 @@ ServerOption = Annotated[
 DpOption = Annotated[
     Optional[float],
     typer.Option(
-        "--dp", help="Client-level differential privacy: the epsilon of the whole task. Needs --aggregator mean."
+        "--dp", help="Differential privacy: the epsilon of the whole task, for each client or record (see --dp-mode)."
     ),
 ]
+DpModeOption = Annotated[
+    str,
+    typer.Option(
+        help="central: the cloud adds noise to the sum, for whole clients; local: each device to its update; records: "
+        "DP-SGD on each device, for single records."
+    ),
+]
+DpRateOption = Annotated[float, typer.Option(help="Mode records: the probability that a step draws a record.")]
+DpStepsOption = Annotated[int, typer.Option(help="Mode records: steps of DP-SGD in a round.")]
 DpDeltaOption = Annotated[float, typer.Option(help="The delta of --dp.")]
 DpNoiseOption = Annotated[
     Optional[float], typer.Option(help="Noise multiplier of --dp. Default: the least that all rounds can be paid with.")
 ]
-DpClipOption = Annotated[float, typer.Option(help="L2 length to which --dp cuts each update.")]
+DpClipOption = Annotated[
+    float, typer.Option(help="L2 length to which --dp cuts each update, or each record's gradient.")
+]
 KeyFileOption = Annotated[
     Optional[Path], typer.Option("--key-file", help="Key file of an auditor, or of whoever acts.")
 ]
@@ -443,7 +454,10 @@ def task_new(
     ] = None,
     compensation: CompensationOption = None,
     bit_budget: Annotated[Optional[int], typer.Option(help="Codec digital: bits of one update.")] = None,
-    grid_bits: Annotated[int, typer.Option(help="Width of the integer grid, 8 to 24 bits.")] = 16,
+    grid_bits: Annotated[
+        Optional[int],
+        typer.Option(help="Width of the integer grid, 8 to 24 bits. Default: 16; 24 for noise on the device."),
+    ] = None,
     grid_exponent: Annotated[Optional[int], typer.Option(help="One grid unit is worth 2 to this power.")] = None,
     min_updates: Annotated[
         Optional[int], typer.Option(help="Fewer updates void the round. Default: what the rule needs.")
@@ -457,11 +471,17 @@ def task_new(
     momentum: Annotated[Optional[float], typer.Option(help="Local momentum.")] = None,
     proximal: Annotated[Optional[float], typer.Option(help="FedProx: mu, the pull towards the round's model.")] = None,
     seconds: SecondsOption = None,
-    readers: Annotated[str, typer.Option(help="Who may read updates after the round: public or auditors.")] = "public",
+    readers: Annotated[
+        Optional[str],
+        typer.Option(help="Who may read updates after the round: public or auditors (default under central --dp)."),
+    ] = None,
     auditor: Annotated[Optional[list[str]], typer.Option(help="Network key (hex) of an auditor; repeatable.")] = None,
     reward: Annotated[int, typer.Option(help="Token units that a round pays in all.")] = 1_000_000,
     samples_cap: Annotated[
-        Optional[int], typer.Option(help="Declared samples count as at most this many. Default: 4096.")
+        Optional[int],
+        typer.Option(
+            help="Declared samples count as at most this many. Default: 4096; 1 for privacy of whole clients."
+        ),
     ] = None,
     pay: PayOption = "participation",
     epoch: EpochOption = 10,
@@ -469,9 +489,12 @@ def task_new(
     window: Annotated[int, typer.Option(help="Seconds until an anchored round is final and can be claimed.")] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the model and of local training.")] = 0,
     dp: DpOption = None,
+    dp_mode: DpModeOption = "central",
     dp_delta: DpDeltaOption = 1e-5,
     dp_noise: DpNoiseOption = None,
     dp_clip: DpClipOption = 1.0,
+    dp_rate: DpRateOption = 0.1,
+    dp_steps: DpStepsOption = 20,
     dp_clients: Annotated[int, typer.Option(help="How many clients --dp expects; the sum is divided by it.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -489,7 +512,7 @@ def task_new(
         "readers": readers,
         "auditors": tuple(auditor or ()), "reward_per_round": reward, "samples_cap": samples_cap, "seed": seed,
         "pay": pay, "epoch": epoch, "slices": slices, "dp": dp, "dp_delta": dp_delta, "dp_noise": dp_noise,
-        "dp_clip": dp_clip, "dp_clients": dp_clients,
+        "dp_clip": dp_clip, "dp_clients": dp_clients, "dp_mode": dp_mode, "dp_rate": dp_rate, "dp_steps": dp_steps,
     }  # fmt: skip
     verbs.new(home, cloud, choices, window, as_json)
 
@@ -774,9 +797,12 @@ def demo(
     pay: PayOption = "participation",
     epoch: EpochOption = 10,
     dp: DpOption = None,
+    dp_mode: DpModeOption = "central",
     dp_delta: DpDeltaOption = 1e-5,
     dp_noise: DpNoiseOption = None,
     dp_clip: DpClipOption = 1.0,
+    dp_rate: DpRateOption = 0.1,
+    dp_steps: DpStepsOption = 20,
     seed: Annotated[int, typer.Option(help="Seed of the deal, the model and the training.")] = 0,
     on: Annotated[
         str, typer.Option("--ledger", help="evm: a chain on this machine; local: a signed log, no chain.")
@@ -794,6 +820,7 @@ def demo(
         pay=pay, epoch=epoch, ledger=on, dp=dp, dp_delta=dp_delta, dp_noise=dp_noise, dp_clip=dp_clip,
         slow=slow, backup_devices=backup_devices, arrivals=arrivals, staleness=staleness, compensation=compensation,
         seconds=seconds,
+        dp_mode=dp_mode, dp_rate=dp_rate, dp_steps=dp_steps,
     )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ def new(home: Path, cloud: str, choices: dict[str, Any], window: int, as_json: b
             return await Operator(ledger, Home(home).operator()).create_task(cloud, policy, window)
 
     secret = new_secret()
-    if choices["dp"] is not None:
+    if choices["dp"] is not None and choices["dp_mode"] == "central":
         choices = {**choices, "dp_commitment": commitment(secret)}
     policy = policy_of(Choices(**choices))
     if policy.privacy is not None:
