@@ -145,6 +145,7 @@ class Crowd:
         self.losses: list[float] = []  # of this round's devices
         self.seconds = 0.0  # spent in training
         self._ready: dict[int, Floats] = {}
+        self.model_below: Callable[[int], Floats] | None = None  # a device's own edge's model, where edges have theirs
 
     def _poisoned(self, classes: int) -> Samples:
         """The pool that devices train on; liars that lie in their samples get copies of their own at its end."""
@@ -206,7 +207,8 @@ class Crowd:
         devices = range(first, min(first + chunk_for(self.policy.parameters), self.shape.devices))
         seeds = [[self.policy.seed, round, self.node(device)] for device in devices]
         shares = self.shares[devices.start : devices.stop]
-        for taught in teach(self.policy.model, model, self.pool, shares, self.policy.training, seeds):
+        models = model if self.model_below is None else np.stack([self.model_below(device) for device in devices])
+        for taught in teach(self.policy.model, models, self.pool, shares, self.policy.training, seeds):
             self._ready |= {
                 first + int(place): update for place, update in zip(taught.places, taught.updates, strict=True)
             }
@@ -258,6 +260,14 @@ async def simulate(crowd: Crowd, tell: Callable[[Round], None] = lambda round: N
     policy, shape = crowd.policy, crowd.shape
     if policy.pay != "participation":
         raise ConfigurationError("a simulation pays participation: scores are measured on a demo or a task")
+    if policy.privacy is not None or policy.records is not None:
+        raise ConfigurationError(
+            "a simulation adds no noise in training or at the cloud: use --dp-mode local, or a demo"
+        )
+    if not shape.wire and (policy.peers is not None or policy.local is not None):
+        raise ConfigurationError(
+            "edges with models of their own, and noise on the device, need the wire: leave out --no-wire"
+        )
     began = time.perf_counter()
     model = genesis(policy)
     play = await _wired(crowd, model) if shape.wire else _bare(crowd)
@@ -339,6 +349,8 @@ async def _wired(crowd: Crowd, first: Floats) -> Play:
         samples=crowd.samples, feedback=policy.rounds > 1,
     )  # fmt: skip
     world.blobs, world.model = _Dropped(), first
+    if policy.peers is not None:
+        crowd.model_below = world.model_below
     await world.join(batch=True)
 
     async def play(number: int, model: Floats) -> _Played:

@@ -19,7 +19,7 @@ from ledger.spec import COUNCIL, PUBLISHER, REGISTRAR, Specification
 from middleware.errors import PeerFault
 from middleware.policy import Policy
 from middleware.ports import Ledger, Outcome
-from middleware.protocol import memory, scoring
+from middleware.protocol import memory, peering, scoring
 from middleware.protocol import settlement as settling
 from middleware.protocol import update as updates
 from middleware.protocol.measuring import Measure as Error
@@ -240,7 +240,12 @@ class Simulation:
 
     def _learned(self, device: int, number: int) -> tuple[Floats, Metrics]:
         """What a device learned, and what it tells of that in its metrics."""
-        return self.learned(number, self.round, self.model), {}
+        return self.learned(number, self.round, self.model_below(number)), {}
+
+    def model_below(self, number: int) -> Floats:
+        """The model that a device, by its number from 0, starts from: its edge's, where edges have their own."""
+        edge = 2 + number * self.edges // self.devices
+        return peering.model_of(self.model, self.state.peers.get(edge), self.policy.grid.exponent)
 
     def _device(self, device: int, edge: int) -> Received:
         """Compose, open again as the cloud does, and keep the body."""

@@ -25,7 +25,7 @@ from middleware.errors import ConfigurationError, PeerFault, Unavailable
 from middleware.learn.train import evaluate
 from middleware.learn.workload import genesis
 from middleware.policy import Policy, Task
-from middleware.protocol import budget, inclusion, memory, scoring, staleness, sums
+from middleware.protocol import budget, inclusion, memory, peering, scoring, staleness, sums
 from middleware.protocol import settlement as settling
 from middleware.protocol import update as updates
 from middleware.protocol.machine import Parent, Phase
@@ -237,6 +237,8 @@ class Cloud:
         """Fix what the round rests on, store it, then show it."""
         agent, policy = self.agent, task.policy
         _, prev, last = self._head(task.id)
+        manifest = self._manifest(last)
+        state = self._state(policy, manifest)
         kept = agent.store.offer(task.id, number)
         if kept is not None:
             offer = decode_stored(kept, Offer)
@@ -248,18 +250,18 @@ class Cloud:
                     model_in=model_in, model_bytes=tensors.blob_length(policy.parameters),
                     exponent=policy.grid.exponent, deadline_seconds=policy.round_seconds, prev=prev,
                     roster_block=max(task.block, agent.index.roster_block(ROSTER_LAG_BLOCKS)), seen=agent.seen(),
+                    models=await self._edges_models(policy, state),
                 )
             )  # fmt: skip
             with agent.store.transaction():
                 agent.store.put_offer(task.id, number, "open", offer.stored(), time.time())
                 agent.store.append_log(offer.stored())
         roster = agent.roster_at(offer.message.roster_block)
-        manifest = self._manifest(last)
         self.carried = scoring.carried(policy, manifest)
         self.opening = Opening(
             task=task.id, round=number, prev=prev, policy_hash=task.policy_hash, model_in=offer.message.model_in,
             model=self.model, roster_root=roots.roster_root(roster), roster_block=offer.message.roster_block,
-            rewards=dict(manifest.rewards) if manifest is not None else {}, state=self._state(policy, manifest),
+            rewards=dict(manifest.rewards) if manifest is not None else {}, state=state,
             secret=self.secret,
         )  # fmt: skip
         self.received, self.sums, self.places, self.reports, self.delivered = {}, {}, {}, {}, {}
@@ -300,6 +302,14 @@ class Cloud:
         if blob is None:
             raise ConfigurationError(f"the state of round {last.round} is gone from {self.agent.blobs.folder}")
         return memory.read(policy, blob)
+
+    async def _edges_models(self, policy: Policy, state: State) -> tuple[tuple[int, bytes], ...]:
+        """(edge, SHA-256) of the models that edges have of their own, each put where it can be fetched."""
+        agent, found = self.agent, []
+        for edge, peer in sorted(state.peers.items()):
+            own = await agent.work(self.model.nbytes, peering.model_of, self.model, peer, policy.grid.exponent)
+            found.append((edge, agent.blobs.put(tensors.encode_model(own))))
+        return tuple(found)
 
     def _known_moves(self, task: Task, settled: list[Header]) -> scoring.Moves:
         """The last moves of the model, from the models that earlier rounds left."""

@@ -171,8 +171,9 @@ class Device:
         return learned
 
     async def model(self, offer: Offer) -> updates.Floats:
-        """The model that an offer names."""
-        blob = await self.agent.fetch(offer.model_in, offer.model_bytes)
+        """The model that an offer names for this device."""
+        edge = self.agent.index.roster().nodes[self.agent.id].parent
+        blob = await self.agent.fetch(offer.model_below(edge), offer.model_bytes)
         return tensors.decode_model(blob, self.agent.task(offer.task).policy.parameters)
 
     def _train(

@@ -129,7 +129,7 @@ class Edge:
             agent.store.put_offer(message.task, message.round, message.state, offer.stored(), 0.0)
             self.gathering.show(offer, roster)
             return
-        await agent.fetch(message.model_in, message.model_bytes)
+        await agent.fetch(message.model_below(agent.id), message.model_bytes)
         if fresh:
             agent.store.put_offer(message.task, message.round, message.state, offer.stored(), 0.0)
         if agent.store.outgoing(message.task, message.round) is not None:

@@ -24,6 +24,7 @@ from middleware.policy import (
     CodecSpec,
     Grid,
     LocalPrivacy,
+    Peers,
     Policy,
     Privacy,
     Promise,
@@ -33,6 +34,7 @@ from middleware.policy import (
     Server,
     Training,
 )
+from middleware.policy.peers import GAMMA_PARTS
 from middleware.ports import Call
 from middleware.trust import merkle
 from middleware.trust.eip712 import Domain
@@ -85,6 +87,11 @@ class Choices(msgspec.Struct, frozen=True):
     staleness: str | None = None
     stalest: int | None = None
     compensation: float | None = None
+    peers: str | None = None
+    global_every: int | None = None
+    links: str | None = None
+    gossip_step: float | None = None
+    peer_density: float | None = None
     grid_bits: int | None = None  # 16, or what noise on the device needs
     grid_exponent: int | None = None
     min_updates: int | None = None
@@ -147,6 +154,7 @@ def policy_of(choices: Choices) -> Policy:
         rule=rule,
         grid=Grid(bits, Grid().exponent if choices.grid_exponent is None else choices.grid_exponent),
         schedule=schedule_of(choices),
+        peers=peers_of(choices),
         codec=CodecSpec(choices.codec, choices.density, budget=choices.bit_budget),
         training=training,
         min_updates=rule.least_updates if choices.min_updates is None else choices.min_updates,
@@ -186,6 +194,24 @@ def schedule_of(choices: Choices) -> Schedule | None:
         "staleness": choices.staleness, "stalest": choices.stalest, "compensation": choices.compensation,
     }  # fmt: skip
     return Schedule(**made) if any(value not in (0, None) for value in made.values()) else None  # type: ignore[arg-type]
+
+
+def peers_of(choices: Choices) -> Peers | None:
+    """Whether each edge keeps a model of its own; None where nothing was asked for."""
+    asked = (choices.global_every, choices.links, choices.gossip_step, choices.peer_density)
+    if choices.peers is None:
+        if asked != (None, None, None, None):
+            raise ConfigurationError(
+                "--global-every, --links, --gossip-step and --peer-density say how peers meet: add --peers"
+            )
+        return None
+    usual = {"gossip": "ring", "choco": "ring", "push-sum": "exponential"}.get(choices.peers)
+    gamma, density = (0.25, 0.1) if choices.peers == "choco" else (None, None)
+    step = gamma if choices.gossip_step is None else choices.gossip_step
+    return Peers(
+        choices.peers, choices.global_every, choices.links or usual, None if step is None else round(step * GAMMA_PARTS),
+        density if choices.peer_density is None else choices.peer_density,
+    )  # fmt: skip
 
 
 def server_of(text: str) -> Server | None:

@@ -47,6 +47,14 @@ def _weighed(rule: Rule) -> str:
     return f"{rule.name} does not weigh updates by samples, so staleness has no weight to change: use --aggregator mean"
 
 
+def _alone(rule: Rule) -> str:
+    if rule.adds:
+        return ""
+    return (
+        f"with --peers each edge adds up its own devices' updates, and {rule.name} must see all: use --aggregator mean"
+    )
+
+
 COLUMNS: Final[dict[str, Callable[[Rule], str]]] = {
     "flat": lambda rule: "",
     "two-level": _one_place,
@@ -55,6 +63,7 @@ COLUMNS: Final[dict[str, Callable[[Rule], str]]] = {
     "dp": _private,
     "masks": _masked,
     "staleness": _weighed,
+    "peers": _alone,
 }
 
 

@@ -10,6 +10,7 @@ from middleware.errors import require
 from middleware.policy.codec import CodecSpec
 from middleware.policy.combinations import refusal
 from middleware.policy.grid import Grid
+from middleware.policy.peers import MOST_PEERS, Peers
 from middleware.policy.privacy import LocalPrivacy, Privacy, Promise, RecordPrivacy
 from middleware.policy.rule import Rule
 from middleware.policy.schedule import Schedule
@@ -53,6 +54,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     privacy: Privacy | None = None  # None: the aggregate is released as it is
     local: LocalPrivacy | None = None  # None: updates leave their devices as they are
     records: RecordPrivacy | None = None  # None: devices train without noise
+    peers: Peers | None = None  # None: one model, everywhere
     schedule: Schedule | None = None  # None: a round waits for everyone, up to its deadline
 
     def __post_init__(self) -> None:
@@ -114,10 +116,29 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 plain,
                 "DP-SGD bounds each record's gradient and counts its steps: use no --proximal or --seconds with it",
             )
+        if self.peers is not None:
+            self._require_peers(self.peers)
         if self.training.seconds is not None:
             self._require_anytime(self.training.seconds)
         if self.schedule is not None and self.schedule.arrivals is not None:
             self._require_arrivals(self.schedule.arrivals, self.schedule.staleness is not None)
+
+    def _require_peers(self, peers: Peers) -> None:
+        self._require_together("peers")
+        require(
+            self.server is None,
+            "a server step moves one model, and with --peers each edge has its own: use no --server",
+        )
+        require(self.pay == "participation", "scores are measured on one model: use --pay participation with --peers")
+        require(self.privacy is None, "the noise of --dp-mode central covers one sum: use no --peers with it")
+        require(self.arrivals == 0, "with --arrivals an update starts from one older model: use no --peers with it")
+        room = LIMITS.blob_bytes - STATE_OVERHEAD
+        wanted = self.parameters * 8 * (2 if peers.kind == "choco" else 1) * MOST_PEERS
+        require(
+            wanted <= room,
+            f"{self.parameters} parameters: {MOST_PEERS} edges' models do not fit a blob, at most "
+            f"{self.parameters * room // wanted} parameters do",
+        )
 
     def _require_anytime(self, seconds: float) -> None:
         require(

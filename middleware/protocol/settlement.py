@@ -19,7 +19,7 @@ from middleware.maths import aggregate, reward
 from middleware.maths.aggregate import Given, Memory
 from middleware.maths.schedule import UNIT
 from middleware.policy import Policy
-from middleware.protocol import budget, memory, staleness, sums
+from middleware.protocol import budget, memory, peering, staleness, sums
 from middleware.protocol.measuring import Measure, Questions, slice_of
 from middleware.protocol.sums import Summed, SumTree
 from middleware.protocol.update import Floats, Integers
@@ -196,6 +196,11 @@ def settle(
     if staleness.weighs(policy) and summed.vector is not None:
         used = [u for group in groups for u in group if not u.refused]
         applied = aggregate.divide(summed.vector, UNIT * sum(u.leaf.weight for u in used))
+    if policy.peers is not None and not void:
+        applied, rows = peering.advance(
+            policy, state.peers, _sums_by_edge(policy, edges, forced), opening.round, inputs.root
+        )
+        state = msgspec.structs.replace(state, peers=rows)
     spent = budget.committed(policy, opening.policy_hash, opening.round)
     if policy.privacy is not None:
         key = budget.noise_key(policy.privacy, opening.secret, inputs.root, opening.task, opening.round)
@@ -252,6 +257,14 @@ def finish(settlement: Settlement, metrics: bytes) -> tuple[Header, bytes]:
     """Put the evaluation's metrics (canonical JSON) into the manifest and its digest into the header."""
     blob = encode_manifest(msgspec.structs.replace(settlement.manifest, metrics=metrics))
     return msgspec.structs.replace(settlement.header, manifest=hashlib.sha256(blob).digest()), blob
+
+
+def _sums_by_edge(policy: Policy, edges: Sequence[Reported], forced: Forced) -> dict[int, Summed]:
+    """What each edge's devices learned; a forced update counts with the edge that its device stands below."""
+    found = [(edge.leaf.edge, edge.summed if edge.summed is not None else sums.NOTHING) for edge in edges]
+    weights = declared_weights(forced.updates)
+    found += [(u.leaf.edge, edge_sums([u], weights, policy.parameters)) for u in forced.updates]
+    return peering.by_edge(found)
 
 
 def divided(summed: Summed) -> Integers | None:

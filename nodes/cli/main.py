@@ -90,6 +90,16 @@ ServerOption = Annotated[
         help="Step by an aggregate: plain, step:ALPHA (of 256), or momentum, adagrad, adam, yogi[:RATE].",
     ),
 ]
+PeersOption = Annotated[
+    Optional[str],
+    typer.Option(
+        help="Each edge keeps a model of its own: hierarchical, gossip, choco, push-sum or gosgd (docs/guide/schedules.md)."
+    ),
+]
+GlobalEveryOption = Annotated[
+    Optional[int],
+    typer.Option(help="Peers: rounds from one average over all edges to the next. Default: the last round."),
+]
 DpOption = Annotated[
     Optional[float],
     typer.Option(
@@ -453,6 +463,17 @@ def task_new(
         Optional[int], typer.Option(help="Rounds before the open one that an update may have started. Default: 64.")
     ] = None,
     compensation: CompensationOption = None,
+    peers: PeersOption = None,
+    global_every: GlobalEveryOption = None,
+    links: Annotated[
+        Optional[str], typer.Option(help="Peers: ring, complete, or exponential (push-sum, and its default).")
+    ] = None,
+    gossip_step: Annotated[
+        Optional[float], typer.Option(help="Peers choco: the part of a step towards the copies. Default: 0.25.")
+    ] = None,
+    peer_density: Annotated[
+        Optional[float], typer.Option(help="Peers choco: the fraction of the coordinates that is sent. Default: 0.1.")
+    ] = None,
     bit_budget: Annotated[Optional[int], typer.Option(help="Codec digital: bits of one update.")] = None,
     grid_bits: Annotated[
         Optional[int],
@@ -512,6 +533,8 @@ def task_new(
         "readers": readers,
         "auditors": tuple(auditor or ()), "reward_per_round": reward, "samples_cap": samples_cap, "seed": seed,
         "pay": pay, "epoch": epoch, "slices": slices, "dp": dp, "dp_delta": dp_delta, "dp_noise": dp_noise,
+        "peers": peers, "global_every": global_every, "links": links, "gossip_step": gossip_step,
+        "peer_density": peer_density,
         "dp_clip": dp_clip, "dp_clients": dp_clients, "dp_mode": dp_mode, "dp_rate": dp_rate, "dp_steps": dp_steps,
     }  # fmt: skip
     verbs.new(home, cloud, choices, window, as_json)
@@ -793,6 +816,8 @@ def demo(
     arrivals: ArrivalsOption = None,
     staleness: StalenessOption = None,
     compensation: CompensationOption = None,
+    peers: PeersOption = None,
+    global_every: GlobalEveryOption = None,
     seconds: SecondsOption = None,
     pay: PayOption = "participation",
     epoch: EpochOption = 10,
@@ -819,7 +844,7 @@ def demo(
         arrangement=arrangement, codec=codec, split=split, model=model, seed=seed,
         pay=pay, epoch=epoch, ledger=on, dp=dp, dp_delta=dp_delta, dp_noise=dp_noise, dp_clip=dp_clip,
         slow=slow, backup_devices=backup_devices, arrivals=arrivals, staleness=staleness, compensation=compensation,
-        seconds=seconds,
+        seconds=seconds, peers=peers, global_every=global_every,
         dp_mode=dp_mode, dp_rate=dp_rate, dp_steps=dp_steps,
     )  # fmt: skip
 
@@ -836,7 +861,9 @@ def sim(
     edges: Annotated[int, typer.Option(help="Edges; devices are dealt to them in blocks.")] = 10,
     rounds: Annotated[int, typer.Option(help="Rounds to run.")] = 5,
     byzantine: Annotated[str, typer.Option(help="N[:ATTACK]: the first N devices lie.")] = "0",
-    aggregator: Annotated[str, typer.Option(help="mean, median, trimmed-mean or multi-krum.")] = "trimmed-mean",
+    aggregator: Annotated[
+        str, typer.Option(help="The rule, such as mean or nnm+median; `task rules` lists them.")
+    ] = "trimmed-mean",
     codec: Annotated[
         str, typer.Option(help="none, topk, dgc, qsgd, int8, topk+int8, ...: see docs/guide/codecs.md.")
     ] = "none",
@@ -847,6 +874,8 @@ def sim(
     ] = 0,
     model: Annotated[str, typer.Option(help="auto, mlp:A-B-C, cnn1d or cnn2d.")] = "auto",
     epochs: Annotated[int, typer.Option(help="Passes over its samples that a device trains in a round.")] = 5,
+    peers: PeersOption = None,
+    global_every: GlobalEveryOption = None,
     batch: Annotated[int, typer.Option(help="Samples in a batch.")] = 16,
     learning_rate: Annotated[float, typer.Option(help="Step size of local training.")] = 0.05,
     momentum: Annotated[float, typer.Option(help="Momentum of local training.")] = 0.9,
@@ -870,7 +899,7 @@ def sim(
         out, as_json, threads, workload=workload, client_key=client_key, devices=devices, edges=edges, rounds=rounds,
         byzantine=byzantine, aggregator=aggregator, codec=codec, density=density, split=partition, samples=samples,
         model=model, epochs=epochs, batch=batch, learning_rate=learning_rate, momentum=momentum, wire=wire,
-        ledger=wire if ledger is None else ledger, seed=seed,
+        ledger=wire if ledger is None else ledger, seed=seed, peers=peers, global_every=global_every,
     )  # fmt: skip
 
 
