@@ -258,6 +258,8 @@ async def simulate(crowd: Crowd, tell: Callable[[Round], None] = lambda round: N
     from middleware.learn.workload import genesis
 
     policy, shape = crowd.policy, crowd.shape
+    if policy.schedule is not None:
+        raise ConfigurationError("a crowd's rounds hold everybody: schedules run in a demo, a task or devnet.arrivals")
     if policy.pay != "participation":
         raise ConfigurationError("a simulation pays participation: scores are measured on a demo or a task")
     if policy.privacy is not None or policy.records is not None:

@@ -81,8 +81,12 @@ class Device:
                 LOG.error("%s", self.agent.state)
                 await asyncio.sleep(OWN_FAULT_SECONDS)
                 continue
-            sent = self.agent.store.last_outgoing(offer.message.task) or (0, "")
-            place = (offer.message.task, max(offer.message.round, sent[0]))
+            place = self._delivered(offer.message)
+
+    def _delivered(self, offer: Offer) -> tuple[int, int]:
+        """The (task, round) that is behind this device: the offer's, or the later one that its own pace delivered in."""
+        last = self.agent.store.last_outgoing(offer.task) if self.agent.task(offer.task).policy.arrivals else None
+        return offer.task, max(offer.round, last[0] if last is not None else 0)
 
     async def ask(self, task: int, round: int) -> Signed[Offer] | None:
         """An offer newer than (task, round) that holds before this node's view of the ledger, or None for now."""

@@ -7,10 +7,10 @@ away. Time to 90 % is the sum of the rounds' lengths until the end of the round 
 synchronous task without either. All runs hear as many updates as eight devices send in the synchronous rounds, about.
 
 Synchronous rounds wait for the straggler in each round, and for the dead device once, up to the deadline; with one backup device
-an edge nobody waits. Anytime rounds take as long as training took on average in the baseline, and their deadline is a little behind
-that. The asynchronous rounds close after one update or four. One full step an update would be eight times the synchronous
-rate, so plain asynchronous SGD takes an eighth of it (the server's step), staleness-aware divides by the staleness, and
-delay-compensated a quarter with strength 2.
+an edge nobody waits. Anytime rounds take as long as training took on average in the baseline, and their deadline is a little
+behind that. The asynchronous rounds close after one update or four. One full step an update would be eight times the
+synchronous rate, so plain asynchronous SGD takes an eighth of it (the server's step), staleness-aware divides by the staleness,
+and delay-compensated takes a half with strength 2.
 """
 
 from __future__ import annotations

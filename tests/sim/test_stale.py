@@ -7,13 +7,16 @@ import pytest
 from ledger.audit.check import verify
 from ledger.audit.report import Report
 from ledger.dispute import find
+from ledger.disputed_sums import Right, node, within
 from middleware.errors import PeerFault
 from middleware.policy import Rule, Schedule
 from middleware.protocol import settlement, staleness
 from middleware.types import Verdict
 from middleware.wire.message import Metrics
-from tests.sim.history import DEVICES, History, policy_of
+from tests.sim.history import CLOUD, DEVICES, History, policy_of
 from tests.sim.judged import update_of
+from tests.sim.liars import Adder, named, off_by_one, only
+from tests.sim.trial import tried
 
 LATE = policy_of(
     rule=Rule("mean", 0), min_updates=1, schedule=Schedule(arrivals=4, staleness="inverse", stalest=2), rounds=4
@@ -70,6 +73,33 @@ def test_a_cloud_that_uses_an_update_from_a_future_model_is_named(monkeypatch: p
     assert report.verdict is Verdict.INVALID and report.first is not None
     assert (report.first.subject, report.first.round) == ("content of the update of end-6 (node 6)", 4)
     assert "starts from round 9" in report.first.line()
+
+
+class Misadds(Adder):
+    """A cloud whose sum over the first edge's weighed updates is off by one."""
+
+    def told(self, node: int, number: int) -> Metrics:
+        return {"base": number}
+
+    def rights(self, number: int) -> list[Right]:
+        weights = [settlement.used_weights(self.policy, rows) for rows in self.got]
+        self.trees = [
+            within([(row.integers, of[row.leaf.node]) for row in rows], self.policy.parameters)
+            for rows, of in zip(self.got, weights, strict=True)
+        ]
+        return [tree.top for tree in self.trees]
+
+    def lie(self, number: int) -> bytes:
+        first, second = self.rights(number)
+        assert first.vector is not None
+        return self.show([node(off_by_one(first.vector, 300)), second])
+
+
+def test_a_wrong_sum_of_weighed_updates_is_proven_on_the_ledger() -> None:
+    history = Misadds(LATE, rounds=1).run()
+    offence = only(history)
+    named(offence, "wrongGroup", 1, CLOUD)
+    tried(history, offence)
 
 
 def test_a_cloud_that_calls_a_stale_update_fresh_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -232,3 +232,12 @@ def test_anytime_minibatch_is_the_same_training_as_by_epochs_when_it_ends_with_o
 def test_a_fixed_time_without_a_clock_is_refused(share: Classification) -> None:
     with pytest.raises(ConfigurationError, match="a clock must be given"):
         train(share, with_plan(seconds=1.0), genesis(POLICY), 1, 1)
+
+
+@pytest.mark.parametrize("speed", [4.0, 0.4])
+def test_anytime_minibatch_takes_the_same_time_of_a_worker_that_is_ten_times_slower(
+    share: Classification, speed: float
+) -> None:
+    clock = Ticking(speed)
+    train(share, with_plan(seconds=25.0), genesis(POLICY), 1, 1, clock=clock)
+    assert clock.now == pytest.approx(25.0, abs=2 / speed + 1e-6), "to a step"
