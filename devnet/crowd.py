@@ -16,6 +16,7 @@ it, and devices share samples; `Dealt.shared` says that this happened.
 from __future__ import annotations
 
 import asyncio
+import math
 import resource
 import sys
 import time
@@ -32,6 +33,7 @@ from devnet.simulation import Simulation, in_memory
 from middleware.errors import ConfigurationError
 from middleware.maths import aggregate, attack, grid, partition
 from middleware.policy import Policy
+from middleware.protocol.choice import choose
 from middleware.protocol.settlement import Reported
 from middleware.protocol.update import Floats, keeps_residual, pack
 from middleware.wire import tensors
@@ -57,6 +59,8 @@ class Shape(msgspec.Struct, frozen=True):
     attack: str = ""
     split: str = "iid"
     samples: int = 0  # each device draws so many; 0 deals the data set, or draws `DRAWN` where it is too small
+    slow_links: int = 0  # the last so many devices upload `link_bytes` a second, the others as fast as they like
+    link_bytes: float = 1e5
     seed: int = 0
     wire: bool = True
     ledger: bool = True
@@ -67,8 +71,17 @@ class Shape(msgspec.Struct, frozen=True):
                 f"{self.devices} devices, {self.edges} edges, {self.liars} liars, {self.samples} samples: give at least "
                 "one edge, at most one a device, and at most all of them as liars"
             )
+        if not 0 <= self.slow_links <= self.devices or self.link_bytes <= 0:
+            raise ConfigurationError(
+                f"{self.slow_links} slow links of {self.link_bytes:g} bytes a second among {self.devices} devices: "
+                "at most all of them, at a rate above 0"
+            )
         if self.ledger and not self.wire:
             raise ConfigurationError("a ledger anchors what the wire committed: add --no-ledger to --no-wire")
+
+    def link(self, device: int) -> float:
+        """Bytes a second that a device uploads."""
+        return self.link_bytes if device >= self.devices - self.slow_links else math.inf
 
 
 class Dealt(NamedTuple):
@@ -336,7 +349,7 @@ async def _wired(crowd: Crowd, first: Floats) -> Play:
     ledger, context, registry = in_memory(operator)
     world = _Wired(
         ledger, context, registry, operator, policy, crowd.learned, shape.devices, shape.edges, shape.seed,
-        samples=crowd.samples, feedback=policy.rounds > 1,
+        samples=crowd.samples, feedback=policy.rounds > 1, link=shape.link,
     )  # fmt: skip
     world.blobs, world.model = _Dropped(), first
     await world.join(batch=True)
@@ -366,7 +379,8 @@ def _bare(crowd: Crowd) -> Play:
         for device in range(shape.devices):
             update = crowd.learned(device, number, model)
             draws = np.random.default_rng([policy.seed, number, device, CODEC_DRAWS])
-            made = pack(update, residuals.get(device), policy, number, draws)
+            chosen = choose(policy, shape.link(device) if number > 1 else None)
+            made = pack(update, residuals.get(device), policy, number, draws, chosen)
             if feeds_back and made.residual is not None:
                 residuals[device] = made.residual
             sent += len(made.payload)

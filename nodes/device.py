@@ -23,8 +23,9 @@ from middleware.learn.poison import lie
 from middleware.learn.train import train
 from middleware.learn.workload import Workload
 from middleware.policy import Policy
-from middleware.protocol import inclusion
+from middleware.protocol import choice, inclusion
 from middleware.protocol import update as updates
+from middleware.protocol.choice import Transfer
 from middleware.protocol.machine import Answered, Effect, Event, Member, Offered, Send, Train, Trained, step_member
 from middleware.trust import roots
 from middleware.trust.access import Desk, judge_offer, judge_receipt
@@ -51,6 +52,7 @@ class Device:
         self.offer: Signed[Offer] | None = None
         self.known: updates.Floats | None = None  # the model that the last round started from
         self.proven = self.omitted = 0
+        self.codec = ""  # of the last update that was composed
         self.silent = 0  # rounds in a row that ended without an answer from the edge
         self.remedies: list[str] = []  # what the owner may do about broken promises, as a command line
         self.register: Callable[[Register], object] | None = None
@@ -133,21 +135,31 @@ class Device:
         model = tensors.decode_model(blob, policy.parameters)
         loop = asyncio.get_running_loop()
         workload = await loop.run_in_executor(agent.pool, self.workloads.load, policy)
+        number = choice.choose(policy, choice.rate(agent.store.uploads()))
         began = time.monotonic()
         composed, signed = await loop.run_in_executor(
-            agent.pool, self._train, policy, offer, model, workload, agent.sequence(), agent.store.residual(offer.task)
-        )
+            agent.pool, self._train, policy, offer, model, workload, agent.sequence(), agent.store.residual(offer.task),
+            number,
+        )  # fmt: skip
         await asyncio.sleep((agent.config.slowdown - 1) * (time.monotonic() - began))
         agent.blobs.put(composed.body, composed.leaf.ciphertext)
         with agent.store.transaction():
             if composed.residual is not None and composed.wanted is not None:
                 agent.store.put_residual(offer.task, composed.residual.tobytes(), composed.wanted.tobytes())
             agent.store.put_outgoing(offer.task, offer.round, signed.stored(), composed.leaf.ciphertext)
+        self.codec = policy.codec.offered[number].name
         if composed.saturated:
             LOG.warning("round %d: %d coordinates were cut off by the grid", offer.round, composed.saturated)
 
     def _train(
-        self, policy: Policy, offer: Offer, model: updates.Floats, workload: Workload, sequence: int, kept: bytes | None
+        self,
+        policy: Policy,
+        offer: Offer,
+        model: updates.Floats,
+        workload: Workload,
+        sequence: int,
+        kept: bytes | None,
+        number: int,
     ) -> tuple[updates.Composed, Signed[Update]]:
         agent = self.agent
         started = time.time()
@@ -184,6 +196,7 @@ class Device:
             metrics,
             [edge.net_key, cloud.net_key, *(bytes.fromhex(auditor) for auditor in policy.auditors)],
             random_bytes,
+            number,
         )
         message = Update(
             agent.id,
@@ -219,7 +232,7 @@ class Device:
         tried = b""
         while True:
             try:
-                reply = await agent.parent.post(frame, body, tried)
+                reply = await self._timed(task, frame, body, tried)
             except Unavailable as error:
                 tried = digest
                 LOG.debug("update of round %d not taken yet: %s", round, error)
@@ -247,6 +260,23 @@ class Device:
                 self.silent = 0
                 agent.state = f"has a receipt for round {round} of task {task}"
                 return
+
+    async def _timed(self, task: int, frame: bytes, body: bytes, tried: bytes) -> bytes:
+        """Post the update; where the task leaves the codec to its devices, keep how fast the link was.
+
+        A try that failed says something about the link only when it took longer than an upload should, and then no more than
+        that the link is not faster; one that went on where an earlier broke off says nothing.
+        """
+        agent, longest = self.agent, self.agent.task(task).policy.codec.upload_seconds
+        began, answered = time.monotonic(), False
+        try:
+            reply = await agent.parent.post(frame, body, tried)
+            answered = True
+        finally:
+            seconds = time.monotonic() - began
+            if longest is not None and seconds > (0 if answered and not tried else longest):
+                agent.store.put_upload(Transfer(len(frame) + len(body), seconds))
+        return reply
 
     # --------------------------------------------------------------------------------------------------------- proving
 
@@ -301,6 +331,8 @@ class Device:
             "proven": self.proven,
             "omitted": self.omitted,
             "silent": self.silent,
+            "codec": self.codec,
+            "uplink_bytes_per_second": choice.rate(self.agent.store.uploads()),
             "remedies": self.remedies,
         }
 

@@ -21,7 +21,20 @@ from ledger.lists import learn_known, materialisation
 from ledger.local import LocalLedger
 from ledger.rpc import hexed, unhexed
 from middleware.errors import ConfigurationError, LedgerRefused
-from middleware.policy import MICRO, NOISE_ONE, CodecSpec, Grid, Policy, Privacy, Rule, Schedule, Server, Training
+from middleware.policy import (
+    AUTO,
+    MICRO,
+    NOISE_ONE,
+    UPLOAD_SECONDS,
+    CodecSpec,
+    Grid,
+    Policy,
+    Privacy,
+    Rule,
+    Schedule,
+    Server,
+    Training,
+)  # fmt: skip
 from middleware.ports import Call
 from middleware.protocol import budget
 from middleware.trust import merkle
@@ -32,6 +45,7 @@ from middleware.wire import tensors
 from middleware.wire.manifest import decode_manifest
 from nodes.evaluation import evaluation_root
 
+AUTO_CHOICES = ("none", "int8", "int4", "topk+int8@0.1", "topk+int8@0.01", "topk+int8@0.001")  # of --codec auto
 VERBS: dict[str, Callable[[int], Admit | Suspend | Reinstate | Revoke]] = {
     "admit": Admit,
     "suspend": Suspend,
@@ -66,6 +80,7 @@ class Choices(msgspec.Struct, frozen=True):
     codec: str = "none"
     density: float = 0.01
     bit_budget: int | None = None
+    upload_seconds: float | None = None  # codec auto
     backup_devices: int = 0
     backup_edges: int = 0
     grid_bits: int = 16
@@ -122,7 +137,7 @@ def policy_of(choices: Choices) -> Policy:
         schedule=Schedule(choices.backup_devices, choices.backup_edges)
         if choices.backup_devices or choices.backup_edges
         else None,
-        codec=CodecSpec(choices.codec, choices.density, budget=choices.bit_budget),
+        codec=codec_of(choices),
         training=training,
         min_updates=rule.least_updates if choices.min_updates is None else choices.min_updates,
         round_seconds=choices.round_seconds,
@@ -138,6 +153,29 @@ def policy_of(choices: Choices) -> Policy:
         server=server,
         privacy=privacy_of(choices),
     )
+
+
+def codec_of(choices: Choices) -> CodecSpec:
+    """What --codec and its companions mean: a codec's name, or `auto`, or `auto:` and the codecs that a device may choose from,
+    each perhaps with a density of its own, as in auto:none,topk+int8@0.1,topk+int8."""
+    kind, _, named = choices.codec.partition(":")
+    if kind != AUTO:
+        if choices.upload_seconds is not None:
+            raise ConfigurationError("--upload-seconds belongs to --codec auto")
+        return CodecSpec(choices.codec, choices.density, budget=choices.bit_budget)
+    offered = []
+    for item in named.split(",") if named else AUTO_CHOICES:
+        name, _, density = item.partition("@")
+        try:
+            offered.append(
+                CodecSpec(
+                    name, float(density or choices.density), budget=choices.bit_budget if name == "digital" else None
+                )
+            )
+        except ValueError as error:
+            raise ConfigurationError(f"--codec {choices.codec!r}: a density is written topk@0.01") from error
+    seconds = UPLOAD_SECONDS if choices.upload_seconds is None else choices.upload_seconds
+    return CodecSpec(AUTO, choices=tuple(offered), upload_seconds=seconds)
 
 
 def privacy_of(choices: Choices) -> Privacy | None:

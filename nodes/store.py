@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 
 from middleware.errors import ConfigurationError, Unavailable
+from middleware.protocol.choice import REMEMBERED, Transfer
 from middleware.trust.merkle import Frontier
 from middleware.trust.roots import log_leaf
 from middleware.types import Seen
@@ -37,6 +38,7 @@ CREATE TABLE IF NOT EXISTS outgoing(task INTEGER, round INTEGER, frame BLOB NOT 
     reply BLOB, answer TEXT NOT NULL DEFAULT '', PRIMARY KEY(task, round));
 CREATE TABLE IF NOT EXISTS proof(task INTEGER, round INTEGER, value BLOB NOT NULL, PRIMARY KEY(task, round));
 CREATE TABLE IF NOT EXISTS residual(task INTEGER PRIMARY KEY, value BLOB NOT NULL, refused BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS upload(number INTEGER PRIMARY KEY, bytes INTEGER NOT NULL, seconds REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS settled(task INTEGER, round INTEGER, header BLOB NOT NULL, manifest BLOB NOT NULL,
     summary BLOB NOT NULL, PRIMARY KEY(task, round));
 CREATE TABLE IF NOT EXISTS log(number INTEGER PRIMARY KEY, leaf BLOB NOT NULL);
@@ -286,6 +288,22 @@ class Store:
     def take_back_residual(self, task: int) -> None:
         """The update just composed was refused: nothing of it was sent."""
         self.connection.execute("UPDATE residual SET value = refused WHERE task = ?", (task,))
+
+    # ---------------------------------------------------------------------------------------------------------- uploads
+
+    def uploads(self) -> list[Transfer]:
+        """The last uploads of this node, oldest first, as many as its link's rate is taken from."""
+        rows = self.connection.execute(
+            "SELECT bytes, seconds FROM upload ORDER BY number DESC LIMIT ?", (REMEMBERED,)
+        ).fetchall()
+        return [Transfer(row[0], row[1]) for row in reversed(rows)]
+
+    def put_upload(self, upload: Transfer) -> None:
+        with self.transaction():
+            self.connection.execute("INSERT INTO upload(bytes, seconds) VALUES (?, ?)", (upload.bytes, upload.seconds))
+            self.connection.execute(
+                "DELETE FROM upload WHERE number <= (SELECT max(number) FROM upload) - ?", (REMEMBERED,)
+            )
 
     # ---------------------------------------------------------------------------------------------------------- settled
 

@@ -6,7 +6,7 @@ learn), and `task`, the policy that holds them all and refuses what cannot hold 
 rule goes with what.
 """
 
-from middleware.policy.codec import CODECS, CodecSpec
+from middleware.policy.codec import AUTO, CODECS, UPLOAD_SECONDS, CodecSpec
 from middleware.policy.grid import Grid
 from middleware.policy.privacy import MICRO, NOISE_ONE, Privacy
 from middleware.policy.rule import RULES, Rule
@@ -16,7 +16,6 @@ from middleware.policy.task import ARRANGEMENTS, MOST_SLICES, PAYS, Policy, Task
 from middleware.policy.training import Training
 
 __all__ = [
-    "ARRANGEMENTS", "CODECS", "MICRO", "MOST_SLICES", "NOISE_ONE", "PAYS", "RULES", "SERVER_STEPS", "CodecSpec", "Grid",
-    "Policy", "Privacy", "Rule",
-    "Schedule", "Server", "Task", "Training",
+    "ARRANGEMENTS", "AUTO", "CODECS", "MICRO", "MOST_SLICES", "NOISE_ONE", "PAYS", "RULES", "SERVER_STEPS", "UPLOAD_SECONDS",
+    "CodecSpec", "Grid", "Policy", "Privacy", "Rule", "Schedule", "Server", "Task", "Training",
 ]  # fmt: skip
