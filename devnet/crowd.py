@@ -31,8 +31,9 @@ import numpy.typing as npt
 from devnet.chain import operator_key
 from devnet.simulation import Simulation, in_memory
 from middleware.errors import ConfigurationError
-from middleware.maths import aggregate, attack, grid, partition
+from middleware.maths import aggregate, attack, partition
 from middleware.policy import Policy
+from middleware.protocol import memory
 from middleware.protocol.choice import choose
 from middleware.protocol.settlement import Reported
 from middleware.protocol.update import Floats, keeps_residual, pack
@@ -365,13 +366,14 @@ async def _wired(crowd: Crowd, first: Floats) -> Play:
 
 
 def _bare(crowd: Crowd) -> Play:
-    """The grid, the codec and the rule alone."""
+    """The grid, the codec, the rule and the server's step alone."""
     shape, policy = crowd.shape, crowd.policy
     residuals: dict[int, Floats] = {}
-    exponent = policy.grid.exponent
+    carried: tuple[Floats, ...] = ()  # by the server's step
     feeds_back = keeps_residual(policy) and policy.rounds > 1
 
     async def play(number: int, model: Floats) -> _Played:
+        nonlocal carried
         rows: list[Any] = []
         weights: list[int] = []
         sums = np.zeros(policy.parameters, np.int64)
@@ -395,7 +397,7 @@ def _bare(crowd: Crowd) -> Play:
             found = aggregate.Aggregate(tuple(weights), sums, sum(weights))
         else:
             found = aggregate.aggregate(policy.rule.name, rows, weights, policy.rule.f)
-        moved = grid.apply(model, aggregate.divide(found.sums, found.total), exponent)
+        moved, carried = memory.move(policy, model, aggregate.divide(found.sums, found.total), carried)
         given = {crowd.node(device): weight for device, weight in enumerate(found.weights)}
         return _Played(moved, sent, False, 0, _liars_used(shape, policy, given))
 

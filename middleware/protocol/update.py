@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from middleware.errors import PeerFault
 from middleware.maths import compress, grid
-from middleware.maths.compress import feedback, symbols
+from middleware.maths.compress import feedback
 from middleware.maths.privacy.clip import clip, within
 from middleware.policy import CodecSpec, Policy
 from middleware.trust import chunks, seal
@@ -93,8 +93,6 @@ def _packed(
         )
         return Packed(sent.payload, sent.integers, np.asarray(sent.residual, np.float32), wanted, sent.saturated)
     integers, saturated = grid.to_grid(update, bits, exponent)
-    if codec.name == "terngrad":
-        integers = symbols.clipped(integers)
     payload = compress.encode(codec.name, integers, bits, generator=generator)
     if codec.name != "none":
         integers = compress.decode(codec.name, payload, update.size, bits)
