@@ -148,6 +148,7 @@ class Device:
                 agent.store.put_residual(offer.task, composed.residual.tobytes(), composed.wanted.tobytes())
             agent.store.put_outgoing(offer.task, offer.round, signed.stored(), composed.leaf.ciphertext)
         self.codec = policy.codec.offered[number].name
+        LOG.info("round %d: %d bytes by codec %s", offer.round, len(composed.body), self.codec)
         if composed.saturated:
             LOG.warning("round %d: %d coordinates were cut off by the grid", offer.round, composed.saturated)
 
