@@ -116,7 +116,7 @@ def policy_of(choices: Choices) -> Policy:
     rule = Rule(choices.aggregator, 0 if choices.aggregator == "mean" else choices.tolerate)
     server = server_of(choices.server)
     training = msgspec.structs.replace(
-        Training(),
+        Training(momentum=0.0) if choices.codec == "dgc" else Training(),  # dgc has the momentum: two would overshoot
         **{
             name: value
             for name in ("epochs", "batch", "learning_rate", "momentum", "proximal")

@@ -441,7 +441,7 @@ def task_new(
     epochs: Annotated[Optional[int], typer.Option(help="Local passes over the data in a round.")] = None,
     batch: Annotated[Optional[int], typer.Option(help="Samples in a local batch.")] = None,
     learning_rate: Annotated[Optional[float], typer.Option(help="Local learning rate.")] = None,
-    momentum: Annotated[Optional[float], typer.Option(help="Local momentum.")] = None,
+    momentum: Annotated[Optional[float], typer.Option(help="Local momentum. Default: 0.9, 0 under dgc.")] = None,
     proximal: Annotated[Optional[float], typer.Option(help="FedProx: mu, the pull towards the round's model.")] = None,
     readers: Annotated[str, typer.Option(help="Who may read updates after the round: public or auditors.")] = "public",
     auditor: Annotated[Optional[list[str]], typer.Option(help="Network key (hex) of an auditor; repeatable.")] = None,
@@ -800,7 +800,9 @@ def sim(
     epochs: Annotated[int, typer.Option(help="Passes over its samples that a device trains in a round.")] = 5,
     batch: Annotated[int, typer.Option(help="Samples in a batch.")] = 16,
     learning_rate: Annotated[float, typer.Option(help="Step size of local training.")] = 0.05,
-    momentum: Annotated[float, typer.Option(help="Momentum of local training.")] = 0.9,
+    momentum: Annotated[
+        Optional[float], typer.Option(help="Momentum of local training. Default: 0.9, and 0 under codec dgc.")
+    ] = None,
     wire: Annotated[
         bool,
         typer.Option("--wire/--no-wire", help="Keys, signatures, sealing and trees as on the wire, or none of them."),

@@ -10,7 +10,7 @@ from middleware.maths import compress
 from middleware.policy import CODECS, CodecSpec, Policy
 from middleware.policy.codec import AUTO, CHOOSABLE
 from middleware.wire.policy import decode_policy, encode_policy
-from nodes.operator import Choices, codec_of
+from nodes.operator import Choices, codec_of, policy_of
 
 LADDER = (CodecSpec("none"), CodecSpec("int8"), CodecSpec("topk+int8", 0.01))
 
@@ -66,3 +66,9 @@ def test_the_command_line_names_the_choices_and_their_densities() -> None:
     assert codec_of(Choices(codec="auto")).upload_seconds == 2.0
     with pytest.raises(ConfigurationError, match="topk@0.01"):
         codec_of(Choices(codec="auto:none,topk@much"))
+
+
+def test_dgc_has_the_only_momentum_where_a_task_does_not_say_otherwise() -> None:
+    assert policy_of(Choices(codec="dgc")).training.momentum == 0
+    assert policy_of(Choices(codec="topk")).training.momentum == 0.9
+    assert policy_of(Choices(codec="dgc", momentum=0.5)).training.momentum == 0.5
