@@ -16,6 +16,7 @@ it, and devices share samples; `Dealt.shared` says that this happened.
 from __future__ import annotations
 
 import asyncio
+import math
 import resource
 import sys
 import time
@@ -30,8 +31,10 @@ import numpy.typing as npt
 from devnet.chain import operator_key
 from devnet.simulation import Simulation, in_memory
 from middleware.errors import ConfigurationError
-from middleware.maths import aggregate, attack, grid, partition
+from middleware.maths import aggregate, attack, partition
 from middleware.policy import Policy
+from middleware.protocol import memory
+from middleware.protocol.choice import choose
 from middleware.protocol.settlement import Reported
 from middleware.protocol.update import Floats, keeps_residual, pack
 from middleware.wire import tensors
@@ -57,6 +60,8 @@ class Shape(msgspec.Struct, frozen=True):
     attack: str = ""
     split: str = "iid"
     samples: int = 0  # each device draws so many; 0 deals the data set, or draws `DRAWN` where it is too small
+    slow_links: int = 0  # the last so many devices upload `link_bytes` a second, the others as fast as they like
+    link_bytes: float = 1e5
     seed: int = 0
     wire: bool = True
     ledger: bool = True
@@ -67,8 +72,17 @@ class Shape(msgspec.Struct, frozen=True):
                 f"{self.devices} devices, {self.edges} edges, {self.liars} liars, {self.samples} samples: give at least "
                 "one edge, at most one a device, and at most all of them as liars"
             )
+        if not 0 <= self.slow_links <= self.devices or self.link_bytes <= 0:
+            raise ConfigurationError(
+                f"{self.slow_links} slow links of {self.link_bytes:g} bytes a second among {self.devices} devices: "
+                "at most all of them, at a rate above 0"
+            )
         if self.ledger and not self.wire:
             raise ConfigurationError("a ledger anchors what the wire committed: add --no-ledger to --no-wire")
+
+    def link(self, device: int) -> float:
+        """Bytes a second that a device uploads."""
+        return self.link_bytes if device >= self.devices - self.slow_links else math.inf
 
 
 class Dealt(NamedTuple):
@@ -348,7 +362,7 @@ async def _wired(crowd: Crowd, first: Floats) -> Play:
     ledger, context, registry = in_memory(operator)
     world = _Wired(
         ledger, context, registry, operator, policy, crowd.learned, shape.devices, shape.edges, shape.seed,
-        samples=crowd.samples, feedback=policy.rounds > 1,
+        samples=crowd.samples, feedback=policy.rounds > 1, link=shape.link,
     )  # fmt: skip
     world.blobs, world.model = _Dropped(), first
     if policy.peers is not None:
@@ -366,13 +380,14 @@ async def _wired(crowd: Crowd, first: Floats) -> Play:
 
 
 def _bare(crowd: Crowd) -> Play:
-    """The grid, the codec and the rule alone."""
+    """The grid, the codec, the rule and the server's step alone."""
     shape, policy = crowd.shape, crowd.policy
     residuals: dict[int, Floats] = {}
-    exponent = policy.grid.exponent
+    carried: tuple[Floats, ...] = ()  # by the server's step
     feeds_back = keeps_residual(policy) and policy.rounds > 1
 
     async def play(number: int, model: Floats) -> _Played:
+        nonlocal carried
         rows: list[Any] = []
         weights: list[int] = []
         sums = np.zeros(policy.parameters, np.int64)
@@ -380,7 +395,8 @@ def _bare(crowd: Crowd) -> Play:
         for device in range(shape.devices):
             update = crowd.learned(device, number, model)
             draws = np.random.default_rng([policy.seed, number, device, CODEC_DRAWS])
-            made = pack(update, residuals.get(device), policy, number, draws)
+            chosen = choose(policy, shape.link(device) if number > 1 else None)
+            made = pack(update, residuals.get(device), policy, number, draws, chosen)
             if feeds_back and made.residual is not None:
                 residuals[device] = made.residual
             sent += len(made.payload)
@@ -395,7 +411,7 @@ def _bare(crowd: Crowd) -> Play:
             found = aggregate.Aggregate(tuple(weights), sums, sum(weights))
         else:
             found = aggregate.aggregate(policy.rule.name, rows, weights, policy.rule.f)
-        moved = grid.apply(model, aggregate.divide(found.sums, found.total), exponent)
+        moved, carried = memory.move(policy, model, aggregate.divide(found.sums, found.total), carried)
         given = {crowd.node(device): weight for device, weight in enumerate(found.weights)}
         return _Played(moved, sent, False, 0, _liars_used(shape, policy, given))
 

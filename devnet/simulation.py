@@ -7,6 +7,7 @@ specification in memory, or a chain. What the devices learned is given by a func
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from middleware.ports import Ledger, Outcome
 from middleware.protocol import memory, peering, scoring
 from middleware.protocol import settlement as settling
 from middleware.protocol import update as updates
+from middleware.protocol.choice import choose
 from middleware.protocol.measuring import Measure as Error
 from middleware.protocol.settlement import Opening, Received, Reported, Settlement
 from middleware.protocol.update import Floats
@@ -65,13 +67,15 @@ class Simulation:
         self, ledger: Ledger, context: Context, registry: bytes, operator: AccountKey, policy: Policy, learned: Learned,
         devices: int = 8, edges: int = 2, seed: int = 0, measure: Measure | None = None,
         samples: Callable[[int], int] = lambda device: 100, error: Error | None = None, feedback: bool = False,
-        secret: bytes = b"",
+        secret: bytes = b"", link: Callable[[int], float] = lambda device: inf,
     ) -> None:  # fmt: skip
-        """`feedback`: devices keep their codec's residuals from round to round."""
+        """`feedback`: devices keep their codec's residuals from round to round. `link`: bytes a second that a device uploads,
+        as it knows from its first round on."""
         self.ledger, self.context, self.operator, self.policy, self.learned = ledger, context, operator, policy, learned
         self.domain = eip712.Domain(context.chain_id, context.ledger)
         self.registry = eip712.Domain(context.chain_id, registry)
         self.measure, self.samples, self.error, self.feedback = measure, samples, error, feedback
+        self.link = link
         self.secret = secret  # of a private task's noise
         self.devices, self.edges = devices, edges
         self.generator = np.random.default_rng(seed)
@@ -257,6 +261,7 @@ class Simulation:
         composed = updates.compose(
             learned, self.residuals.get(device), self.policy, (self.task, self.round, device, edge, self.sequence), samples,
             encode_metrics({"samples": samples, **told}), readers, self._random,
+            choose(self.policy, self.link(number) if self.round > 1 else None),
         )  # fmt: skip
         if self.feedback and composed.residual is not None:
             self.residuals[device] = composed.residual

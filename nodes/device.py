@@ -24,8 +24,9 @@ from middleware.learn.train import Trained as Learned
 from middleware.learn.train import train
 from middleware.learn.workload import Workload
 from middleware.policy import Policy
-from middleware.protocol import budget, inclusion
+from middleware.protocol import budget, choice, inclusion
 from middleware.protocol import update as updates
+from middleware.protocol.choice import Transfer
 from middleware.protocol.machine import Answered, Effect, Event, Member, Offered, Send, Train, Trained, step_member
 from middleware.trust import roots
 from middleware.trust.access import Desk, judge_offer, judge_receipt
@@ -53,6 +54,7 @@ class Device:
         self.offer: Signed[Offer] | None = None
         self.known: updates.Floats | None = None  # the model that the last round started from
         self.proven = self.omitted = 0
+        self.codec = ""  # of the last update that was composed
         self.silent = 0  # rounds in a row that ended without an answer from the edge
         self.remedies: list[str] = []  # what the owner may do about broken promises, as a command line
         self.register: Callable[[Register], object] | None = None
@@ -215,19 +217,24 @@ class Device:
         """Compose and sign an update for the offer's round, and put it on disk. `kept` is the residual of earlier rounds; it
         comes back if the parent refuses, with what was learned unless that is composed `same_again`."""
         agent = self.agent
-        loop, sequence = asyncio.get_running_loop(), agent.sequence()
-        composed, signed = await loop.run_in_executor(agent.pool, self._sealed, offer, update, told, sequence, kept)
+        loop, sequence, policy = asyncio.get_running_loop(), agent.sequence(), agent.task(offer.task).policy
+        number = choice.choose(policy, choice.rate(agent.store.uploads()))
+        composed, signed = await loop.run_in_executor(
+            agent.pool, self._sealed, offer, update, told, sequence, kept, number
+        )
         agent.blobs.put(composed.body, composed.leaf.ciphertext)
         with agent.store.transaction():
             if composed.residual is not None and composed.wanted is not None:
                 refused = (kept or b"") if same_again else composed.wanted.tobytes()
                 agent.store.put_residual(offer.task, composed.residual.tobytes(), refused)
             agent.store.put_outgoing(offer.task, offer.round, signed.stored(), composed.leaf.ciphertext)
+        self.codec = policy.codec.offered[number].name
+        LOG.info("round %d: %d bytes by codec %s", offer.round, len(composed.body), self.codec)
         if composed.saturated:
             LOG.warning("round %d: %d coordinates were cut off by the grid", offer.round, composed.saturated)
 
     def _sealed(
-        self, offer: Offer, update: updates.Floats, told: Metrics, sequence: int, kept: bytes | None
+        self, offer: Offer, update: updates.Floats, told: Metrics, sequence: int, kept: bytes | None, number: int
     ) -> tuple[updates.Composed, Signed[Update]]:
         agent = self.agent
         policy, metrics = agent.task(offer.task).policy, encode_metrics(told)
@@ -243,6 +250,7 @@ class Device:
             metrics,
             [edge.net_key, cloud.net_key, *(bytes.fromhex(auditor) for auditor in policy.auditors)],
             random_bytes,
+            number,
         )
         message = Update(
             agent.id,
@@ -289,7 +297,7 @@ class Device:
         tried = b""
         while True:
             try:
-                reply = await agent.parent.post(frame, body, tried)
+                reply = await self._timed(task, frame, body, tried)
             except Unavailable as error:
                 tried = digest
                 LOG.debug("update of round %d not taken yet: %s", round, error)
@@ -320,6 +328,23 @@ class Device:
                 self.silent = 0
                 agent.state = f"has a receipt for round {round} of task {task}"
                 return "receipt"
+
+    async def _timed(self, task: int, frame: bytes, body: bytes, tried: bytes) -> bytes:
+        """Post the update; where the task leaves the codec to its devices, keep how fast the link was.
+
+        A try that failed says something about the link only when it took longer than an upload should, and then no more than
+        that the link is not faster; one that went on where an earlier broke off says nothing.
+        """
+        agent, longest = self.agent, self.agent.task(task).policy.codec.upload_seconds
+        began, answered = time.monotonic(), False
+        try:
+            reply = await agent.parent.post(frame, body, tried)
+            answered = True
+        finally:
+            seconds = time.monotonic() - began
+            if longest is not None and seconds > (0 if answered and not tried else longest):
+                agent.store.put_upload(Transfer(len(frame) + len(body), seconds))
+        return reply
 
     # --------------------------------------------------------------------------------------------------------- proving
 
@@ -374,6 +399,8 @@ class Device:
             "proven": self.proven,
             "omitted": self.omitted,
             "silent": self.silent,
+            "codec": self.codec,
+            "uplink_bytes_per_second": choice.rate(self.agent.store.uploads()),
             "remedies": self.remedies,
         }
 

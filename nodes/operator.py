@@ -21,6 +21,8 @@ from ledger.local import LocalLedger
 from ledger.rpc import hexed, unhexed
 from middleware.errors import ConfigurationError, LedgerRefused
 from middleware.policy import (
+    AUTO,
+    UPLOAD_SECONDS,
     CodecSpec,
     Grid,
     LocalPrivacy,
@@ -45,6 +47,7 @@ from middleware.wire.manifest import decode_manifest
 from nodes.evaluation import evaluation_root
 from nodes.promises import LOCAL_BITS, Terms, promise_of
 
+AUTO_CHOICES = ("none", "int8", "int4", "topk+int8@0.1", "topk+int8@0.01", "topk+int8@0.001")  # of --codec auto
 VERBS: dict[str, Callable[[int], Admit | Suspend | Reinstate | Revoke]] = {
     "admit": Admit,
     "suspend": Suspend,
@@ -81,6 +84,7 @@ class Choices(msgspec.Struct, frozen=True):
     codec: str = "none"
     density: float = 0.01
     bit_budget: int | None = None
+    upload_seconds: float | None = None  # codec auto
     backup_devices: int = 0
     backup_edges: int = 0
     arrivals: int | None = None
@@ -129,7 +133,7 @@ def policy_of(choices: Choices) -> Policy:
     rule = Rule(choices.aggregator, 0 if choices.aggregator == "mean" else choices.tolerate)
     server = server_of(choices.server)
     training = msgspec.structs.replace(
-        Training(),
+        Training(momentum=0.0) if choices.codec == "dgc" else Training(),  # dgc has the momentum: two would overshoot
         **{
             name: value
             for name in ("epochs", "batch", "learning_rate", "momentum", "proximal", "seconds")
@@ -155,7 +159,7 @@ def policy_of(choices: Choices) -> Policy:
         grid=Grid(bits, Grid().exponent if choices.grid_exponent is None else choices.grid_exponent),
         schedule=schedule_of(choices),
         peers=peers_of(choices),
-        codec=CodecSpec(choices.codec, choices.density, budget=choices.bit_budget),
+        codec=codec_of(choices),
         training=training,
         min_updates=rule.least_updates if choices.min_updates is None else choices.min_updates,
         round_seconds=choices.round_seconds,
@@ -173,6 +177,29 @@ def policy_of(choices: Choices) -> Policy:
         local=promise if isinstance(promise, LocalPrivacy) else None,
         records=promise if isinstance(promise, RecordPrivacy) else None,
     )
+
+
+def codec_of(choices: Choices) -> CodecSpec:
+    """What --codec and its companions mean: a codec's name, or `auto`, or `auto:` and the codecs that a device may choose from,
+    each perhaps with a density of its own, as in auto:none,topk+int8@0.1,topk+int8."""
+    kind, _, named = choices.codec.partition(":")
+    if kind != AUTO:
+        if choices.upload_seconds is not None:
+            raise ConfigurationError("--upload-seconds belongs to --codec auto")
+        return CodecSpec(choices.codec, choices.density, budget=choices.bit_budget)
+    offered = []
+    for item in named.split(",") if named else AUTO_CHOICES:
+        name, _, density = item.partition("@")
+        try:
+            offered.append(
+                CodecSpec(
+                    name, float(density or choices.density), budget=choices.bit_budget if name == "digital" else None
+                )
+            )
+        except ValueError as error:
+            raise ConfigurationError(f"--codec {choices.codec!r}: a density is written topk@0.01") from error
+    seconds = UPLOAD_SECONDS if choices.upload_seconds is None else choices.upload_seconds
+    return CodecSpec(AUTO, choices=tuple(offered), upload_seconds=seconds)
 
 
 def _promise(choices: Choices) -> Promise | None:

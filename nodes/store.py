@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 
 from middleware.errors import ConfigurationError, Unavailable
+from middleware.protocol.choice import REMEMBERED, Transfer
 from middleware.trust.merkle import Frontier
 from middleware.trust.roots import log_leaf
 from middleware.types import Seen
@@ -39,6 +40,7 @@ CREATE TABLE IF NOT EXISTS proof(task INTEGER, round INTEGER, value BLOB NOT NUL
 CREATE TABLE IF NOT EXISTS residual(task INTEGER PRIMARY KEY, value BLOB NOT NULL, refused BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS trained(task INTEGER PRIMARY KEY, base INTEGER NOT NULL, model BLOB NOT NULL,
     told BLOB NOT NULL, vector BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS upload(number INTEGER PRIMARY KEY, bytes INTEGER NOT NULL, seconds REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS settled(task INTEGER, round INTEGER, header BLOB NOT NULL, manifest BLOB NOT NULL,
     summary BLOB NOT NULL, PRIMARY KEY(task, round));
 CREATE TABLE IF NOT EXISTS log(number INTEGER PRIMARY KEY, leaf BLOB NOT NULL);
@@ -320,6 +322,22 @@ class Store:
             "SELECT round, answer FROM outgoing WHERE task = ? ORDER BY round DESC LIMIT 1", (task,)
         ).fetchone()
         return None if row is None else (row[0], row[1])
+
+    # ---------------------------------------------------------------------------------------------------------- uploads
+
+    def uploads(self) -> list[Transfer]:
+        """The last uploads of this node, oldest first, as many as its link's rate is taken from."""
+        rows = self.connection.execute(
+            "SELECT bytes, seconds FROM upload ORDER BY number DESC LIMIT ?", (REMEMBERED,)
+        ).fetchall()
+        return [Transfer(row[0], row[1]) for row in reversed(rows)]
+
+    def put_upload(self, upload: Transfer) -> None:
+        with self.transaction():
+            self.connection.execute("INSERT INTO upload(bytes, seconds) VALUES (?, ?)", (upload.bytes, upload.seconds))
+            self.connection.execute(
+                "DELETE FROM upload WHERE number <= (SELECT max(number) FROM upload) - ?", (REMEMBERED,)
+            )
 
     # ---------------------------------------------------------------------------------------------------------- settled
 

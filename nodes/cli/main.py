@@ -60,6 +60,14 @@ DataOption = Annotated[
         "--data", help="table:FILE to measure rounds again with, where they were; repeatable. The digits need none."
     ),
 ]
+CodecOption = Annotated[
+    str, typer.Option(help="none, topk, dgc, qsgd, int8, topk+int8, ..., or auto: see docs/guide/codecs.md.")
+]
+UploadOption = Annotated[
+    Optional[float], typer.Option(help="Codec auto: seconds that an upload should take at most. Default: 2.")
+]
+SlowLinksOption = Annotated[int, typer.Option(help="The last N devices upload over a slow link.")]
+LinkBytesOption = Annotated[float, typer.Option(help="Bytes a second of a slow link.")]
 PayOption = Annotated[
     str, typer.Option(help="participation: equal shares each round; scores: by what updates were worth, each epoch.")
 ]
@@ -451,9 +459,8 @@ def task_new(
     tolerate: Annotated[int, typer.Option(help="Lying devices that the rule must survive.")] = 1,
     server: ServerOption = "plain",
     arrangement: Annotated[str, typer.Option(help="flat or two-level.")] = "flat",
-    codec: Annotated[
-        str, typer.Option(help="none, topk, dgc, qsgd, int8, topk+int8, ...: see docs/guide/codecs.md.")
-    ] = "none",
+    codec: CodecOption = "none",
+    upload_seconds: UploadOption = None,
     density: Annotated[float, typer.Option(help="Fraction of the coordinates that a selection keeps.")] = 0.01,
     backup_devices: Annotated[int, typer.Option(help="Devices below each edge that a round does not wait for.")] = 0,
     backup_edges: Annotated[int, typer.Option(help="Edges that a round does not wait for.")] = 0,
@@ -489,7 +496,7 @@ def task_new(
     epochs: Annotated[Optional[int], typer.Option(help="Local passes over the data in a round.")] = None,
     batch: Annotated[Optional[int], typer.Option(help="Samples in a local batch.")] = None,
     learning_rate: Annotated[Optional[float], typer.Option(help="Local learning rate.")] = None,
-    momentum: Annotated[Optional[float], typer.Option(help="Local momentum.")] = None,
+    momentum: Annotated[Optional[float], typer.Option(help="Local momentum. Default: 0.9, 0 under dgc.")] = None,
     proximal: Annotated[Optional[float], typer.Option(help="FedProx: mu, the pull towards the round's model.")] = None,
     seconds: SecondsOption = None,
     readers: Annotated[
@@ -525,7 +532,7 @@ def task_new(
     choices = {
         "workload": workload, "client_key": client_key, "model": model, "rounds": rounds, "aggregator": aggregator,
         "server": server, "tolerate": tolerate, "arrangement": arrangement,
-        "codec": codec, "density": density, "bit_budget": bit_budget,
+        "codec": codec, "density": density, "bit_budget": bit_budget, "upload_seconds": upload_seconds,
         "backup_devices": backup_devices, "backup_edges": backup_edges, "arrivals": arrivals, "staleness": staleness,
         "stalest": stalest, "compensation": compensation, "seconds": seconds, "grid_bits": grid_bits,
         "grid_exponent": grid_exponent, "min_updates": min_updates, "round_seconds": round_seconds, "epochs": epochs,
@@ -806,9 +813,10 @@ def demo(
     aggregator: AggregatorOption = "multi-krum",
     server: ServerOption = "plain",
     arrangement: Annotated[str, typer.Option(help="flat or two-level.")] = "flat",
-    codec: Annotated[
-        str, typer.Option(help="none, topk, dgc, qsgd, int8, topk+int8, ...: see docs/guide/codecs.md.")
-    ] = "none",
+    codec: CodecOption = "none",
+    upload_seconds: UploadOption = None,
+    slow_links: SlowLinksOption = 0,
+    link_bytes: LinkBytesOption = 1e5,
     split: Annotated[str, typer.Option(help="iid, dirichlet:A or client.")] = "dirichlet:0.5",
     model: Annotated[str, typer.Option(help="auto, mlp:A-B-C, cnn1d or cnn2d.")] = "auto",
     slow: Annotated[int, typer.Option(help="The last so many devices take ten times as long to train.")] = 0,
@@ -841,7 +849,8 @@ def demo(
     verbs.run(
         out, as_json, workload=workload, client_key=client_key, devices=devices, edges=edges, rounds=rounds,
         byzantine=byzantine, aggregator=aggregator, server=server,
-        arrangement=arrangement, codec=codec, split=split, model=model, seed=seed,
+        arrangement=arrangement, codec=codec, upload_seconds=upload_seconds,
+        slow_links=slow_links, link_bytes=link_bytes, split=split, model=model, seed=seed,
         pay=pay, epoch=epoch, ledger=on, dp=dp, dp_delta=dp_delta, dp_noise=dp_noise, dp_clip=dp_clip,
         slow=slow, backup_devices=backup_devices, arrivals=arrivals, staleness=staleness, compensation=compensation,
         seconds=seconds, peers=peers, global_every=global_every,
@@ -864,10 +873,11 @@ def sim(
     aggregator: Annotated[
         str, typer.Option(help="The rule, such as mean or nnm+median; `task rules` lists them.")
     ] = "trimmed-mean",
-    codec: Annotated[
-        str, typer.Option(help="none, topk, dgc, qsgd, int8, topk+int8, ...: see docs/guide/codecs.md.")
-    ] = "none",
+    codec: CodecOption = "none",
+    upload_seconds: UploadOption = None,
     density: Annotated[float, typer.Option(help="Fraction of the coordinates that a selection keeps.")] = 0.01,
+    slow_links: SlowLinksOption = 0,
+    link_bytes: LinkBytesOption = 1e5,
     partition: Annotated[str, typer.Option(help="Who holds what: iid, dirichlet:A or client.")] = "iid",
     samples: Annotated[
         int, typer.Option(help="Samples that each device draws; 0 deals the data, or draws where there is too little.")
@@ -878,7 +888,9 @@ def sim(
     global_every: GlobalEveryOption = None,
     batch: Annotated[int, typer.Option(help="Samples in a batch.")] = 16,
     learning_rate: Annotated[float, typer.Option(help="Step size of local training.")] = 0.05,
-    momentum: Annotated[float, typer.Option(help="Momentum of local training.")] = 0.9,
+    momentum: Annotated[
+        Optional[float], typer.Option(help="Momentum of local training. Default: 0.9, and 0 under codec dgc.")
+    ] = None,
     wire: Annotated[
         bool,
         typer.Option("--wire/--no-wire", help="Keys, signatures, sealing and trees as on the wire, or none of them."),
@@ -897,7 +909,8 @@ def sim(
 
     verbs.run(
         out, as_json, threads, workload=workload, client_key=client_key, devices=devices, edges=edges, rounds=rounds,
-        byzantine=byzantine, aggregator=aggregator, codec=codec, density=density, split=partition, samples=samples,
+        byzantine=byzantine, aggregator=aggregator, codec=codec, density=density, upload_seconds=upload_seconds,
+        slow_links=slow_links, link_bytes=link_bytes, split=partition, samples=samples,
         model=model, epochs=epochs, batch=batch, learning_rate=learning_rate, momentum=momentum, wire=wire,
         ledger=wire if ledger is None else ledger, seed=seed, peers=peers, global_every=global_every,
     )  # fmt: skip

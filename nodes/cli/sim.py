@@ -22,7 +22,7 @@ def run(out: Path, as_json: bool, threads: int, **choices: Any) -> None:
 
     use_threads(threads)
     liars, attack = parse_byzantine(choices.pop("byzantine"))
-    names = ("devices", "edges", "split", "samples", "seed", "wire", "ledger")
+    names = ("devices", "edges", "split", "samples", "slow_links", "link_bytes", "seed", "wire", "ledger")
     shape = Shape(liars=liars, attack=attack, **{name: choices[name] for name in names})
     out.mkdir(parents=True, exist_ok=True)
     choices["workload"] = table_of(choices["workload"], out)

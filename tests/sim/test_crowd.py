@@ -51,6 +51,25 @@ async def test_with_and_without_the_wire_a_crowd_learns_the_same_to_the_bit(rule
     assert len(wired["rounds"]) == 2
 
 
+@pytest.mark.parametrize("server", ["momentum", "adam:0.1"])
+async def test_with_and_without_the_wire_the_servers_step_is_the_same_to_the_bit(server: str) -> None:
+    bare = msgspec.structs.replace(SHAPE, wire=False, ledger=False)
+    wired, plain = [await run(shape, server=server) for shape in (SHAPE, bare)]
+    assert wired["model"] == plain["model"]
+
+
+async def test_under_auto_slow_links_send_less_and_the_wire_changes_nothing() -> None:
+    slow = msgspec.structs.replace(SHAPE, slow_links=10, link_bytes=500.0)
+    bare = msgspec.structs.replace(slow, wire=False, ledger=False)
+    wired, plain = [await run(shape, codec="auto:none,int8,sign", upload_seconds=1.0) for shape in (slow, bare)]
+    assert wired["model"] == plain["model"]
+    dense = 64 * 16 + 16 + 16 * 10 + 10
+    assert [row["bytes_up"] for row in plain["rounds"]] == [
+        30 * (1 + 2 * dense),
+        20 * (1 + 2 * dense) + 10 * (1 + 4 + 1 + -(-dense // 8)),
+    ]
+
+
 def test_a_device_of_the_crowd_learns_what_a_device_alone_learns() -> None:
     found = crowd()
     model, data = genesis(found.policy), found.workload.data()
