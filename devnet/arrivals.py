@@ -16,7 +16,6 @@ import msgspec
 
 from devnet.simulation import Simulation
 from middleware.errors import Unavailable
-from middleware.ports import Outcome
 from middleware.protocol.machine import (
     Alarm,
     Arrived,
@@ -37,6 +36,7 @@ from middleware.protocol.machine import (
 from middleware.protocol.settlement import Reported, Settlement
 from middleware.protocol.staleness import BASE
 from middleware.protocol.update import Floats
+from middleware.types import Header
 from middleware.wire.message import Metrics
 
 
@@ -66,8 +66,8 @@ class TimedSimulation(Simulation):
         self._taken: dict[int, dict[int, int]] = {}  # by edge: device -> base, in the order of arrival
         self._alarms: list[tuple[float, int]] = []  # (time, edge or 1 for the cloud)
 
-    async def play(self) -> tuple[Settlement, Outcome]:
-        """One round, from its opening to the anchored header; the clock stands at its end."""
+    async def settle(self) -> tuple[Settlement, Header]:
+        """One round, from its opening to the header; the clock stands at its end."""
         opened = self.now
         self._open()
         while self.cloud_state.phase is Phase.OPEN:
@@ -78,7 +78,7 @@ class TimedSimulation(Simulation):
                 self._feed(edge, Settled())
         self.trace.append([(device, base) for edge in self.edge_ids() for device, base in self._taken[edge].items()])
         self.round_seconds.append(self.now - opened)
-        done = await super().play()
+        done = await super().settle()
         for edge in self.edge_ids():
             for device in self._taken[edge]:
                 self._busy.pop(device, None)

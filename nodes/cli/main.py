@@ -899,6 +899,11 @@ def sim(
         Optional[bool],
         typer.Option("--ledger/--no-ledger", help="Anchor each round on a ledger in memory. Default: as --wire."),
     ] = None,
+    slow: Annotated[int, typer.Option(help="The last so many devices take ten times as long for an update.")] = 0,
+    backup_devices: Annotated[int, typer.Option(help="Devices below each edge that a round does not wait for.")] = 0,
+    arrivals: ArrivalsOption = None,
+    staleness: StalenessOption = None,
+    server: ServerOption = "plain",
     seed: Annotated[int, typer.Option(help="Seed of the deal, the model and the training.")] = 0,
     threads: Annotated[int, typer.Option(help="Threads that training may use.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder for the report and the picture.")] = Path("runs/sim"),
@@ -912,7 +917,8 @@ def sim(
         byzantine=byzantine, aggregator=aggregator, codec=codec, density=density, upload_seconds=upload_seconds,
         slow_links=slow_links, link_bytes=link_bytes, split=partition, samples=samples,
         model=model, epochs=epochs, batch=batch, learning_rate=learning_rate, momentum=momentum, wire=wire,
-        ledger=wire if ledger is None else ledger, seed=seed, peers=peers, global_every=global_every,
+        ledger=wire if ledger is None else ledger, seed=seed, slow=slow, backup_devices=backup_devices, arrivals=arrivals,
+        staleness=staleness, server=server, peers=peers, global_every=global_every,
     )  # fmt: skip
 
 

@@ -172,3 +172,21 @@ def test_the_verb_prints_json_and_leaves_a_report_and_a_picture(real: list[str],
     assert printed == msgspec.json.decode((tmp_path / "report.json").read_bytes())
     assert printed["devices"] == 12 and printed["shape"]["liars"] == 2 and len(printed["accuracy"]) == 1
     assert (tmp_path / "simulation.png").stat().st_size > 1000
+
+
+async def test_a_crowd_with_slow_devices_waits_for_them_or_closes_by_arrivals_on_its_own_clock() -> None:
+    shape = msgspec.structs.replace(SHAPE, slow=3)
+    waiting = await run(shape)
+    buffered = await run(shape, arrivals=10, staleness="inverse", rounds=6)
+    assert [row["updates"] for row in waiting["rounds"]] == [30, 30] and waiting["rounds"][-1]["clock"] > 16
+    assert [row["updates"] for row in buffered["rounds"]] == [10] * 6 and buffered["rounds"][-1]["clock"] < 4
+    assert buffered["rounds"][-1]["staleness"] > 0 == waiting["rounds"][-1]["staleness"]
+    assert buffered["bytes_up_dense"] == 60 * 4 * 1210
+    assert buffered["rounds"][-1]["accuracy"] > 0.5
+
+
+@pytest.mark.parametrize("choices", [{"backup_devices": 1}, {"server": "momentum"}])
+async def test_a_crowd_without_the_wire_plays_no_schedule_and_no_server_step(choices: dict[str, Any]) -> None:
+    bare = msgspec.structs.replace(SHAPE, wire=False, ledger=False)
+    with pytest.raises(ConfigurationError, match="leave --no-wire out"):
+        await run(bare, **choices)

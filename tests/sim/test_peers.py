@@ -15,7 +15,6 @@ from middleware.maths.gossip import Integers
 from middleware.policy import Peers, Policy, Rule
 from middleware.protocol import peering
 from middleware.protocol.peering import MASS, Known
-from middleware.protocol.settlement import Forced, Opening, Reported, Settlement
 from middleware.protocol.sums import NOTHING, Summed, alone
 from middleware.types import ZERO32, Verdict
 from middleware.wire.state import Peer, decode_state, encode_state
@@ -50,30 +49,6 @@ def test_a_history_of_edges_with_own_models_is_valid_and_replayed_to_the_bit(kin
         assert settlement is not None and settlement.manifest.state == manifest.state
         rows = decode_state(settlement.state_blob, PARAMETERS).peers
         assert set(rows) == (set() if peering.is_global(history.policy, number) else set(EDGES))
-
-
-class Favours(History):
-    """In round 2 the cloud gives its favourite edge's model twice the mass."""
-
-    def settle(self, opening: Opening, received: list[Reported], forced: Forced) -> Settlement:
-        made = super().settle(opening, received, forced)
-        if opening.round != 2:
-            return made
-        rows = {
-            edge: msgspec.structs.replace(peer, mass=2 * peer.mass) if edge == EDGES[0] else peer
-            for edge, peer in made.state.peers.items()
-        }
-        state = msgspec.structs.replace(made.state, peers=rows)
-        blob = encode_state(state)
-        manifest = msgspec.structs.replace(made.manifest, state=hashlib.sha256(blob).digest())
-        return msgspec.structs.replace(made, state=state, state_blob=blob, manifest=manifest)
-
-
-@pytest.mark.parametrize("kind", ["gossip", "push-sum"])
-def test_an_edges_model_that_is_not_what_its_rounds_made_of_it_is_named(kind: str) -> None:
-    report = audited(Favours(peered(kind, rounds=5), 5).run())
-    assert report.first is not None
-    assert (report.first.subject, report.first.fault, report.first.round) == ("state", "wrong-state", 2)
 
 
 # ------------------------------------------------------------------------------------------------------ one round of it
