@@ -13,8 +13,8 @@ over a mass w, int64 (n,): peer i's model is y[i] / w[i]. Where links go both wa
 
     y[i] += f,  y[j] -= f,   f = (y[j] - y[i]) / (1 + the larger degree), rounded down,
 
-which is W y with Metropolis weights, and whatever the rounding, nothing is made or lost. A share of push-sum is rounded down
-too, and its sender keeps the rest.
+which is W y with Metropolis weights, and whatever the rounding, nothing is made or lost. Shares of push-sum
+are rounded down too, and the sender keeps the rest.
 """
 
 from __future__ import annotations
@@ -127,12 +127,14 @@ class Massed(NamedTuple):
 def shared_out(peer: Massed, receivers: int) -> tuple[Massed, Massed]:
     """(what the peer keeps, what each receiver gets): even shares among all of them and itself, and the rest stays.
 
-    A peer with less mass than there are shares keeps everything: a message without mass has no model.
+    The numerator goes in proportion to the mass that goes, so that a message says its sender's model to one unit however
+    little mass is left. A peer with less mass than there are shares keeps everything: a message without mass has no model.
     """
-    parts = receivers + 1
-    if peer.mass < parts:
+    mass = peer.mass // (receivers + 1)
+    if mass == 0:
         return peer, Massed(np.zeros_like(peer.numerator), 0)
-    sent = Massed(peer.numerator // parts, peer.mass // parts)
+    whole, rest = np.divmod(peer.numerator, peer.mass)  # apart, for the product with a mass may pass 64 bits
+    sent = Massed(whole * mass + rest * mass // peer.mass, mass)
     return Massed(peer.numerator - receivers * sent.numerator, peer.mass - receivers * sent.mass), sent
 
 

@@ -132,6 +132,22 @@ def test_links_that_go_one_way_only_are_refused_where_the_average_would_move() -
         gossip.mix(start(np.random.default_rng(7), 3, 8), gossip.exponential(8))
 
 
+@pytest.mark.parametrize("mass", [2, 3, 5, 17, 1001, 1 << 22])
+@pytest.mark.parametrize("receivers", [1, 2, 6])
+def test_push_sum_shares_say_their_senders_model_to_one_unit_however_little_mass_it_has(
+    mass: int, receivers: int
+) -> None:
+    peer = Massed(np.array([-(1 << 42), -70_001, -1, 0, 1, 999_983, 1 << 42], np.int64), mass)
+    kept, sent = gossip.shared_out(peer, receivers)
+    assert kept.mass + receivers * sent.mass == mass
+    assert np.array_equal(kept.numerator + receivers * sent.numerator, peer.numerator)
+    if sent.mass:
+        assert np.abs(sent.model - peer.model).max() <= 1
+        assert np.abs(kept.model - peer.model).max() <= receivers
+    else:
+        assert mass <= receivers
+
+
 # --------------------------------------------------------------------------------------------------------------- push-sum
 
 
