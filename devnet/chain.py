@@ -182,8 +182,11 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def run_foreground(folder: Path, port: int, block_time: float) -> None:
-    """`drystone devnet up`: a chain until Ctrl-C, SIGTERM or the terminal's end; all three let it write its state."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    """`drystone devnet up`: a chain until Ctrl-C, SIGTERM or the terminal's end; all three let it write its state.
+
+    Ctrl-C is asked for as well: a shell starts what it puts into the background with that signal ignored.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     chain = Chain(folder, port, block_time)
     with Processes(folder) as processes:

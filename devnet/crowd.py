@@ -16,6 +16,7 @@ it, and devices share samples; `Dealt.shared` says that this happened.
 from __future__ import annotations
 
 import asyncio
+import math
 import resource
 import sys
 import time
@@ -27,11 +28,14 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from devnet.arrivals import TimedSimulation
 from devnet.chain import operator_key
 from devnet.simulation import Simulation, in_memory
 from middleware.errors import ConfigurationError
-from middleware.maths import aggregate, attack, grid, partition
+from middleware.maths import aggregate, attack, partition
 from middleware.policy import Policy
+from middleware.protocol import memory
+from middleware.protocol.choice import choose
 from middleware.protocol.settlement import Reported
 from middleware.protocol.update import Floats, keeps_residual, pack
 from middleware.wire import tensors
@@ -45,6 +49,8 @@ DRAWN: Final = 32  # samples that a device draws where they cannot be dealt
 DEAL: Final = 1  # keeps the generator that deals samples apart from others of the same seed, as `learn.workload` does
 LIES: Final = 2  # and the one that liars draw from
 CODEC_DRAWS: Final = 3  # and the one that codecs draw from
+SPEEDS: Final = 4  # and the one that draws how long each device takes
+SLOWDOWN: Final = 10.0
 MOST_SEEN: Final = 16  # honest updates that a liar knows
 
 
@@ -57,9 +63,12 @@ class Shape(msgspec.Struct, frozen=True):
     attack: str = ""
     split: str = "iid"
     samples: int = 0  # each device draws so many; 0 deals the data set, or draws `DRAWN` where it is too small
+    slow_links: int = 0  # the last so many devices upload `link_bytes` a second, the others as fast as they like
+    link_bytes: float = 1e5
     seed: int = 0
     wire: bool = True
     ledger: bool = True
+    slow: int = 0  # the last so many devices take `SLOWDOWN` times as long for an update
 
     def __post_init__(self) -> None:
         if not 0 < self.edges <= self.devices or not 0 <= self.liars <= self.devices or self.samples < 0:
@@ -67,8 +76,17 @@ class Shape(msgspec.Struct, frozen=True):
                 f"{self.devices} devices, {self.edges} edges, {self.liars} liars, {self.samples} samples: give at least "
                 "one edge, at most one a device, and at most all of them as liars"
             )
+        if not 0 <= self.slow_links <= self.devices or self.link_bytes <= 0:
+            raise ConfigurationError(
+                f"{self.slow_links} slow links of {self.link_bytes:g} bytes a second among {self.devices} devices: "
+                "at most all of them, at a rate above 0"
+            )
         if self.ledger and not self.wire:
             raise ConfigurationError("a ledger anchors what the wire committed: add --no-ledger to --no-wire")
+
+    def link(self, device: int) -> float:
+        """Bytes a second that a device uploads."""
+        return self.link_bytes if device >= self.devices - self.slow_links else math.inf
 
 
 class Dealt(NamedTuple):
@@ -145,6 +163,7 @@ class Crowd:
         self.losses: list[float] = []  # of this round's devices
         self.seconds = 0.0  # spent in training
         self._ready: dict[int, Floats] = {}
+        self.model_below: Callable[[int], Floats] | None = None  # a device's own edge's model, where edges have theirs
 
     def _poisoned(self, classes: int) -> Samples:
         """The pool that devices train on; liars that lie in their samples get copies of their own at its end."""
@@ -193,6 +212,23 @@ class Crowd:
         seen = attack.Seen(update, np.stack(honest or [update]), generator, self.move, self.shape.liars)
         return attack.parse(self.shape.attack).tell(seen)
 
+    def alone(self, device: int, round: int, model: Floats) -> Floats:
+        """The update of one device that starts from a model of its own, in any order."""
+        from middleware.learn.fleet import teach
+
+        began = time.perf_counter()
+        seeds = [[self.policy.seed, round, self.node(device)]]
+        (taught,) = teach(self.policy.model, model, self.pool, [self.shares[device]], self.policy.training, seeds)
+        self.losses.append(float(taught.losses[0]))
+        self.seconds += time.perf_counter() - began
+        self.arrive(round, device)
+        return self._lie(taught.updates[0], device, round, model) if device < self.shape.liars else taught.updates[0]
+
+    def takes(self, device: int) -> float:
+        """Seconds on the simulated clock for an update: about 1, and `SLOWDOWN` times that for a slow one."""
+        drawn = float(np.random.default_rng([self.shape.seed, device, SPEEDS]).uniform(0.8, 1.2))
+        return drawn * SLOWDOWN if device >= self.shape.devices - self.shape.slow else drawn
+
     def evaluate(self, model: Floats) -> tuple[float, float]:
         from middleware.learn.train import evaluate
 
@@ -206,7 +242,8 @@ class Crowd:
         devices = range(first, min(first + chunk_for(self.policy.parameters), self.shape.devices))
         seeds = [[self.policy.seed, round, self.node(device)] for device in devices]
         shares = self.shares[devices.start : devices.stop]
-        for taught in teach(self.policy.model, model, self.pool, shares, self.policy.training, seeds):
+        models = model if self.model_below is None else np.stack([self.model_below(device) for device in devices])
+        for taught in teach(self.policy.model, models, self.pool, shares, self.policy.training, seeds):
             self._ready |= {
                 first + int(place): update for place, update in zip(taught.places, taught.updates, strict=True)
             }
@@ -231,6 +268,9 @@ class Round(msgspec.Struct, frozen=True):
     void: bool
     refused: int
     liars_used: int  # liars to whose update the rule gave a weight; -1 where the rule weighs coordinates
+    updates: int
+    clock: float  # seconds on the simulated clock when the round ended; 0 where everybody is equally fast
+    staleness: float  # mean, in rounds
 
 
 class _Dropped(dict[bytes, bytes]):
@@ -251,13 +291,33 @@ class _Wired(Simulation):
         return msgspec.structs.replace(reported, updates=freed)
 
 
+class _TimedWired(_Wired, TimedSimulation):
+    """The same on a clock, each device as fast as it is."""
+
+
 async def simulate(crowd: Crowd, tell: Callable[[Round], None] = lambda round: None) -> dict[str, Any]:
     """Run every round of the crowd's policy and return the report; `tell` hears of each round as it ends."""
     from middleware.learn.workload import genesis
 
     policy, shape = crowd.policy, crowd.shape
+    if not shape.wire and (policy.schedule is not None or shape.slow):
+        raise ConfigurationError(
+            "without the wire a round is the rule over everybody: leave --no-wire out with a schedule"
+        )
     if policy.pay != "participation":
         raise ConfigurationError("a simulation pays participation: scores are measured on a demo or a task")
+    if policy.privacy is not None or policy.records is not None:
+        raise ConfigurationError(
+            "a simulation adds no noise in training or at the cloud: use --dp-mode local, or a demo"
+        )
+    if not shape.wire and (policy.peers is not None or policy.local is not None):
+        raise ConfigurationError(
+            "edges with models of their own, and noise on the device, need the wire: leave out --no-wire"
+        )
+    if policy.peers is not None and (policy.schedule is not None or shape.slow):
+        raise ConfigurationError(
+            "edges with models of their own run on a clock in a demo: leave --slow and schedules out"
+        )
     began = time.perf_counter()
     model = genesis(policy)
     play = await _wired(crowd, model) if shape.wire else _bare(crowd)
@@ -272,7 +332,7 @@ async def simulate(crowd: Crowd, tell: Callable[[Round], None] = lambda round: N
         rounds.append(
             Round(
                 number, accuracy, loss, float(np.mean(crowd.losses)), seconds, crowd.seconds - trained, found.bytes_up,
-                found.void, found.refused, found.liars_used,
+                found.void, found.refused, found.liars_used, found.updates, found.clock, found.staleness,
             )
         )  # fmt: skip
         tell(rounds[-1])
@@ -283,7 +343,7 @@ def report(
     policy: Policy, shape: Shape, crowd: Crowd, rounds: list[Round], joined: float, model: bytes
 ) -> dict[str, Any]:  # fmt: skip
     """What a run found, ready for JSON."""
-    dense = shape.devices * policy.parameters * 4
+    dense = sum(round.updates for round in rounds) * policy.parameters * 4
     return {
         "devices": shape.devices,
         "shape": msgspec.to_builtins(shape),
@@ -294,7 +354,7 @@ def report(
         "accuracy": [round.accuracy for round in rounds],
         "model": model.hex(),  # SHA-256 of the last one
         "void_rounds": [round.round for round in rounds if round.void],
-        "bytes_up_dense": dense * len(rounds),
+        "bytes_up_dense": dense,
         "bytes_up_sent": sum(round.bytes_up for round in rounds),
         "seconds": {
             "joining": joined,
@@ -320,6 +380,9 @@ class _Played(NamedTuple):
     void: bool
     refused: int
     liars_used: int
+    updates: int
+    clock: float = 0.0
+    staleness: float = 0.0
 
 
 def _liars_used(shape: Shape, policy: Policy, weights: dict[int, int]) -> int:
@@ -330,35 +393,52 @@ def _liars_used(shape: Shape, policy: Policy, weights: dict[int, int]) -> int:
 
 
 async def _wired(crowd: Crowd, first: Floats) -> Play:
-    """Join everyone; a round is `Simulation.play`."""
+    """Join everyone; a round is `Simulation.play`, on a clock where there is a schedule or somebody is slow."""
     shape, policy = crowd.shape, crowd.policy
     operator = operator_key().account
     ledger, context, registry = in_memory(operator)
-    world = _Wired(
-        ledger, context, registry, operator, policy, crowd.learned, shape.devices, shape.edges, shape.seed,
-        samples=crowd.samples, feedback=policy.rounds > 1,
-    )  # fmt: skip
+    timed = policy.schedule is not None or shape.slow > 0
+    where = (ledger, context, registry, operator, policy)
+    kept: dict[str, Any] = {"samples": crowd.samples, "feedback": policy.rounds > 1, "link": shape.link}
+    size = (shape.devices, shape.edges, shape.seed)
+    world: _Wired = (
+        _TimedWired(*where, crowd.alone, *size, seconds=crowd.takes, **kept)
+        if timed
+        else _Wired(*where, crowd.learned, *size, **kept)
+    )
     world.blobs, world.model = _Dropped(), first
+    if policy.peers is not None:
+        crowd.model_below = world.model_below
     await world.join(batch=True)
 
     async def play(number: int, model: Floats) -> _Played:
-        world.sent = 0
+        world.sent, before = 0, crowd.losses
+        if timed:
+            crowd.losses = []
         settlement, _ = await (world.play() if shape.ledger else world.settle())
-        refused = sum(bool(update.refused) for edge in settlement.manifest.edges for update in edge.updates)
+        crowd.losses = crowd.losses or before or [0.0]
+        rows = [update for edge in settlement.manifest.edges for update in edge.updates]
         used = _liars_used(shape, policy, settlement.weights)
-        return _Played(settlement.model, world.sent, settlement.void, refused, used)
+        played = _Played(
+            settlement.model, world.sent, settlement.void, sum(bool(row.refused) for row in rows), used, len(rows)
+        )
+        if not isinstance(world, _TimedWired):
+            return played
+        late = [world.round - base for _, base in world.trace[-1]]
+        return played._replace(clock=world.now, staleness=float(np.mean(late)) if late else 0.0)
 
     return play
 
 
 def _bare(crowd: Crowd) -> Play:
-    """The grid, the codec and the rule alone."""
+    """The grid, the codec, the rule and the server's step alone."""
     shape, policy = crowd.shape, crowd.policy
     residuals: dict[int, Floats] = {}
-    exponent = policy.grid.exponent
+    carried: tuple[Floats, ...] = ()  # by the server's step
     feeds_back = keeps_residual(policy) and policy.rounds > 1
 
     async def play(number: int, model: Floats) -> _Played:
+        nonlocal carried
         rows: list[Any] = []
         weights: list[int] = []
         sums = np.zeros(policy.parameters, np.int64)
@@ -366,7 +446,8 @@ def _bare(crowd: Crowd) -> Play:
         for device in range(shape.devices):
             update = crowd.learned(device, number, model)
             draws = np.random.default_rng([policy.seed, number, device, CODEC_DRAWS])
-            made = pack(update, residuals.get(device), policy, number, draws)
+            chosen = choose(policy, shape.link(device) if number > 1 else None)
+            made = pack(update, residuals.get(device), policy, number, draws, chosen)
             if feeds_back and made.residual is not None:
                 residuals[device] = made.residual
             sent += len(made.payload)
@@ -376,14 +457,14 @@ def _bare(crowd: Crowd) -> Play:
             else:
                 rows.append(made.integers)
         if len(weights) < policy.min_updates:
-            return _Played(model, sent, True, 0, 0)
+            return _Played(model, sent, True, 0, 0, len(weights))
         if policy.rule.name == "mean":
             found = aggregate.Aggregate(tuple(weights), sums, sum(weights))
         else:
             found = aggregate.aggregate(policy.rule.name, rows, weights, policy.rule.f)
-        moved = grid.apply(model, aggregate.divide(found.sums, found.total), exponent)
+        moved, carried = memory.move(policy, model, aggregate.divide(found.sums, found.total), carried)
         given = {crowd.node(device): weight for device, weight in enumerate(found.weights)}
-        return _Played(moved, sent, False, 0, _liars_used(shape, policy, given))
+        return _Played(moved, sent, False, 0, _liars_used(shape, policy, given), len(weights))
 
     return play
 

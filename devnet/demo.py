@@ -73,7 +73,7 @@ async def run_demo(
     """Run it all on a chain ("evm") or a local log ("local"); returns the report. `faults(fleet)` may be a coroutine function
     that injects failures meanwhile."""
     secret, auditor = b"", None
-    if choices.dp is not None:
+    if choices.dp is not None and choices.dp_mode == "central":
         secret, auditor = new_secret(), KeyFile.generate(os.urandom)
         choices = msgspec.structs.replace(
             choices,
@@ -302,7 +302,7 @@ def central_curve(shape: Shape, policy: Policy, rounds: list[Summary], fleet: Fl
     from middleware.learn.train import central
 
     data = pooled_data(shape, policy)
-    if policy.privacy is not None:  # devices do not tell their steps
+    if policy.privacy is not None or policy.local is not None:  # devices do not tell their steps
         share = math.ceil(len(data.data().labels) / (shape.devices * policy.training.batch))
         return central(data, policy, [policy.training.epochs * share] * len(rounds))
     steps = [round(sum(row.steps.values()) / max(1, len(row.steps))) for row in rounds]

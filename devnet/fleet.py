@@ -46,6 +46,8 @@ class Shape(msgspec.Struct, frozen=True):
     attack: str = "negate"
     slow: int = 0  # the last so many devices take `slowdown` times as long to train
     slowdown: float = 10.0
+    slow_links: int = 0  # the last so many devices upload at most `link_bytes` a second
+    link_bytes: float = 1e5
     edge_attack: str = ""  # of the first edge: "omit" drops what it promised, "silent" takes nothing
     workload: str = "digits"
     client_key: str = "client"
@@ -57,6 +59,11 @@ class Shape(msgspec.Struct, frozen=True):
             raise ConfigurationError(f"{self.devices} devices below {self.edges} edges: at least one device an edge")
         if not 0 <= self.liars <= self.devices:
             raise ConfigurationError(f"{self.liars} liars among {self.devices} devices")
+        if not 0 <= self.slow_links <= self.devices or self.link_bytes <= 0:
+            raise ConfigurationError(
+                f"{self.slow_links} slow links of {self.link_bytes:g} bytes a second among {self.devices} devices: "
+                "at most all of them, at a rate above 0"
+            )
 
     def edge_of(self, device: int) -> int:
         return device * self.edges // self.devices
@@ -160,6 +167,7 @@ class Fleet:
                 parent=f"http://127.0.0.1:{self.edge_ports[shape.edge_of(number)]}",
                 attack=shape.attack if number < shape.liars else "",
                 slowdown=shape.slowdown if number >= shape.devices - shape.slow else 1.0,
+                uplink=shape.link_bytes if number >= shape.devices - shape.slow_links else 0.0,
             )  # fmt: skip
 
     def _workload(self, share: Share) -> WorkloadSettings:
@@ -169,11 +177,11 @@ class Fleet:
 
     def _create(
         self, name: str, *, tier: str, listen: str = "", parent: str = "", attack: str = "", slowdown: float = 1.0,
-        workloads: list[WorkloadSettings] | None = None,
+        uplink: float = 0.0, workloads: list[WorkloadSettings] | None = None,
     ) -> bytes:  # fmt: skip
         config = NodeConfig(
             name=name, tier=tier, listen=listen, parent=parent, attack=attack, slowdown=slowdown, workloads=workloads or [],
-            ledger=str(self.ledger_file.resolve()),
+            uplink_bytes_per_second=uplink, ledger=str(self.ledger_file.resolve()),
         )  # fmt: skip
         return create_node(self.folder(name), config).account.address
 

@@ -7,6 +7,7 @@ specification in memory, or a chain. What the devices learned is given by a func
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +20,10 @@ from ledger.spec import COUNCIL, PUBLISHER, REGISTRAR, Specification
 from middleware.errors import PeerFault
 from middleware.policy import Policy
 from middleware.ports import Ledger, Outcome
-from middleware.protocol import memory, scoring
+from middleware.protocol import memory, peering, scoring
 from middleware.protocol import settlement as settling
 from middleware.protocol import update as updates
+from middleware.protocol.choice import choose
 from middleware.protocol.measuring import Measure as Error
 from middleware.protocol.settlement import Opening, Received, Reported, Settlement
 from middleware.protocol.update import Floats
@@ -32,7 +34,7 @@ from middleware.wire import tensors
 from middleware.wire.commitment import Context, pack_name
 from middleware.wire.manifest import Manifest
 from middleware.wire.members import Member, encode_members, member_data
-from middleware.wire.message import EdgeBody, EdgeReport, Update, encode_edge_body, encode_metrics
+from middleware.wire.message import EdgeBody, EdgeReport, Metrics, Update, encode_edge_body, encode_metrics
 from middleware.wire.policy import encode_policy, policy_hash
 
 FAR_DEADLINE = 1 << 40  # seconds: registrations of a simulation do not expire
@@ -65,13 +67,15 @@ class Simulation:
         self, ledger: Ledger, context: Context, registry: bytes, operator: AccountKey, policy: Policy, learned: Learned,
         devices: int = 8, edges: int = 2, seed: int = 0, measure: Measure | None = None,
         samples: Callable[[int], int] = lambda device: 100, error: Error | None = None, feedback: bool = False,
-        secret: bytes = b"",
+        secret: bytes = b"", link: Callable[[int], float] = lambda device: inf,
     ) -> None:  # fmt: skip
-        """`feedback`: devices keep their codec's residuals from round to round."""
+        """`feedback`: devices keep their codec's residuals from round to round. `link`: bytes a second that a device uploads,
+        as it knows from its first round on."""
         self.ledger, self.context, self.operator, self.policy, self.learned = ledger, context, operator, policy, learned
         self.domain = eip712.Domain(context.chain_id, context.ledger)
         self.registry = eip712.Domain(context.chain_id, registry)
         self.measure, self.samples, self.error, self.feedback = measure, samples, error, feedback
+        self.link = link
         self.secret = secret  # of a private task's noise
         self.devices, self.edges = devices, edges
         self.generator = np.random.default_rng(seed)
@@ -213,7 +217,10 @@ class Simulation:
         return scoring.pay(self.policy, opening, settlement, reports, before, self.moves, measured)
 
     def _edge(self, edge: int) -> Reported:
-        received = [self._device(device, edge) for device in self.device_ids(edge)]
+        return self._report(edge, [self._device(device, edge) for device in self.device_ids(edge)])
+
+    def _report(self, edge: int, received: list[Received]) -> Reported:
+        """What an edge signs of these updates."""
         leaf = EdgeLeaf(
             self.task,
             self.round,
@@ -230,21 +237,31 @@ class Simulation:
         signature = sign_edge_root(self.domain, self.keys[edge].account, leaf)
         report = EdgeReport(edge, self.sequence, leaf, signature, total, (), digest, len(body))
         signed = sign_message(self.context, self.keys[edge].network, report)
-        weights = settling.declared_weights(received)
+        weights = settling.used_weights(self.policy, received)
         adds = self.policy.rule.name == "mean"
         summed = settling.edge_sums(received, weights, self.policy.parameters) if adds else None
         return Reported(signed.stored(), leaf, tuple(received), summed)
+
+    def _learned(self, device: int, number: int) -> tuple[Floats, Metrics]:
+        """What a device learned, and what it tells of that in its metrics."""
+        return self.learned(number, self.round, self.model_below(number)), {}
+
+    def model_below(self, number: int) -> Floats:
+        """The model that a device, by its number from 0, starts from: its edge's, where edges have their own."""
+        edge = 2 + number * self.edges // self.devices
+        return peering.model_of(self.model, self.state.peers.get(edge), self.policy.grid.exponent)
 
     def _device(self, device: int, edge: int) -> Received:
         """Compose, open again as the cloud does, and keep the body."""
         self.sequence += 1
         number = device - 2 - self.edges
-        learned = self.learned(number, self.round, self.model)
+        learned, told = self._learned(device, number)
         readers = [self.keys[edge].network.public, self.keys[1].network.public]
         samples = self.samples(number)
         composed = updates.compose(
             learned, self.residuals.get(device), self.policy, (self.task, self.round, device, edge, self.sequence), samples,
-            encode_metrics({"samples": samples}), readers, self._random,
+            encode_metrics({"samples": samples, **told}), readers, self._random,
+            choose(self.policy, self.link(number) if self.round > 1 else None),
         )  # fmt: skip
         if self.feedback and composed.residual is not None:
             self.residuals[device] = composed.residual

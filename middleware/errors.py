@@ -27,6 +27,7 @@ FAULTS: Final[dict[str, tuple[int, str]]] = {
     "wrong-parent": (403, "send to the parent that the ledger names for this node"),
     "wrong-task": (409, "fetch the current offer: this task is not running here"),
     "wrong-round": (409, "fetch the current offer: this round is not open here"),
+    "stale": (409, "train from a model of this task that is not too old, and say which it was"),
     "too-large": (413, "stay below the limits of the task's policy"),
     "off-grid": (422, "encode on the grid that the offer fixes"),
     "mismatch": (422, "commit to exactly the bytes that are sent"),

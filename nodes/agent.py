@@ -61,7 +61,11 @@ class Agent:
         self.limits: Limits = self.config.limits
         self.blobs = store.blobs
         self.meters = Meters()
-        self.link = Link(self.config.parent, session, self.limits) if self.config.parent else None
+        self.link = (
+            Link(self.config.parent, session, self.limits, self.config.uplink_bytes_per_second)
+            if self.config.parent
+            else None
+        )
         self.pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="work")
         view.remember(store.witness(), store.set_witness, self.depth)
         self.id = 0

@@ -25,7 +25,7 @@ from middleware.errors import ConfigurationError, PeerFault, Unavailable
 from middleware.learn.train import evaluate
 from middleware.learn.workload import genesis
 from middleware.policy import Policy, Task
-from middleware.protocol import budget, inclusion, memory, scoring, sums
+from middleware.protocol import budget, inclusion, memory, peering, scoring, staleness, sums
 from middleware.protocol import settlement as settling
 from middleware.protocol import update as updates
 from middleware.protocol.machine import Parent, Phase
@@ -100,6 +100,7 @@ class Summary(msgspec.Struct, frozen=True):
     training: list[tuple[float, float]]  # each device's interval, by its own clock
     steps: dict[int, int]  # gradient steps of each device
     ledger: float  # seconds of CPU that the ledger took since the last round
+    staleness: dict[int, int] = {}  # rounds between an update's model and this one, where a round closes by arrivals
 
 
 class Cloud:
@@ -107,7 +108,7 @@ class Cloud:
 
     def __init__(self, agent: Agent, workloads: Workloads, outbox: Outbox) -> None:
         self.agent, self.workloads, self.outbox = agent, workloads, outbox
-        self.gathering = Gathering(agent, self._close)
+        self.gathering = Gathering(agent, self._close, self._hurry)
         self.task: Task | None = None
         self.model = np.zeros(0, np.float32)
         self.moves: scoring.Moves = ()
@@ -236,6 +237,8 @@ class Cloud:
         """Fix what the round rests on, store it, then show it."""
         agent, policy = self.agent, task.policy
         _, prev, last = self._head(task.id)
+        manifest = self._manifest(last)
+        state = self._state(policy, manifest)
         kept = agent.store.offer(task.id, number)
         if kept is not None:
             offer = decode_stored(kept, Offer)
@@ -247,18 +250,18 @@ class Cloud:
                     model_in=model_in, model_bytes=tensors.blob_length(policy.parameters),
                     exponent=policy.grid.exponent, deadline_seconds=policy.round_seconds, prev=prev,
                     roster_block=max(task.block, agent.index.roster_block(ROSTER_LAG_BLOCKS)), seen=agent.seen(),
+                    models=await self._edges_models(policy, state),
                 )
             )  # fmt: skip
             with agent.store.transaction():
                 agent.store.put_offer(task.id, number, "open", offer.stored(), time.time())
                 agent.store.append_log(offer.stored())
         roster = agent.roster_at(offer.message.roster_block)
-        manifest = self._manifest(last)
         self.carried = scoring.carried(policy, manifest)
         self.opening = Opening(
             task=task.id, round=number, prev=prev, policy_hash=task.policy_hash, model_in=offer.message.model_in,
             model=self.model, roster_root=roots.roster_root(roster), roster_block=offer.message.roster_block,
-            rewards=dict(manifest.rewards) if manifest is not None else {}, state=self._state(policy, manifest),
+            rewards=dict(manifest.rewards) if manifest is not None else {}, state=state,
             secret=self.secret,
         )  # fmt: skip
         self.received, self.sums, self.places, self.reports, self.delivered = {}, {}, {}, {}, {}
@@ -270,7 +273,20 @@ class Cloud:
         edges = [edge for edge in roster.children(agent.id) if roster.children(edge.id)]
         self.waiting = ""
         self.deadline = asyncio.get_running_loop().time() + policy.round_seconds + grace
-        self.gathering.open(offer, roster, edges, policy.round_seconds + grace, received, policy.backup_edges)
+        self.gathering.open(
+            offer, roster, edges, policy.round_seconds + grace, received, policy.backup_edges, policy.arrivals
+        )
+        for row in list(self.received.values()):
+            if not row.refused:
+                self.gathering.counted(task.id, number)
+
+    def _hurry(self) -> None:
+        """As many updates are here as the round waits for: ask the edges to close, by the same offer again as closing."""
+        agent, offer = self.agent, self.gathering.offered
+        if agent.view.rewound:
+            return  # nothing is signed before a ledger that lost its past: the round ends at its deadline
+        closing = msgspec.structs.replace(offer, sequence=agent.sequence(), state="closing")
+        self.gathering.show(agent.sign(closing), self.gathering.roster)
 
     def _manifest(self, last: Header | None) -> Manifest | None:
         if last is None:
@@ -288,6 +304,14 @@ class Cloud:
         if blob is None:
             raise ConfigurationError(f"the state of round {last.round} is gone from {self.agent.blobs.folder}")
         return memory.read(policy, blob)
+
+    async def _edges_models(self, policy: Policy, state: State) -> tuple[tuple[int, bytes], ...]:
+        """(edge, SHA-256) of the models that edges have of their own, each put where it can be fetched."""
+        agent, found = self.agent, []
+        for edge, peer in sorted(state.peers.items()):
+            own = await agent.work(self.model.nbytes, peering.model_of, self.model, peer, policy.grid.exponent)
+            found.append((edge, agent.blobs.put(tensors.encode_model(own))))
+        return tuple(found)
 
     def _known_moves(self, task: Task, settled: list[Header]) -> scoring.Moves:
         """The last moves of the model, from the models that earlier rounds left."""
@@ -382,6 +406,8 @@ class Cloud:
             await agent.work(len(body), agent.blobs.put, body, leaf.ciphertext)
             await self._read_update(policy, item, body, item.place)
             agent.store.add_contribution(item)
+        if not self.received[leaf.node].refused:
+            gathering.counted(leaf.task, leaf.round)
         return b""
 
     async def _read_update(self, policy: Policy, item: Contribution, body: bytes | bytearray, place: int) -> None:
@@ -400,7 +426,8 @@ class Cloud:
             LOG.warning("update of node %d marked: %s", item.node, fault)
         if policy.rule.name == "mean":
             tree = self.sums.setdefault(item.child, SumTree(policy.parameters))
-            await agent.work(policy.parameters * 2, tree.add, place, integers, message.leaf.weight)
+            weight = 0 if refused else staleness.weight_of(message, policy)
+            await agent.work(policy.parameters * 2, tree.add, place, integers, weight)
             integers = integers if policy.pay == "scores" else None  # scores need them again when the round closes
         shown = key if policy.readers == "public" else b""
         self.received[item.node] = Received(item.frame, message.leaf, shown, refused, integers)
@@ -641,7 +668,7 @@ class Cloud:
         agent.blobs.put(manifest, header.manifest)
         if result.state_blob:
             agent.blobs.put(result.state_blob, result.manifest.state)
-        summary = self._summary(reports, result, metrics, missing, closed, aggregation, evaluation)
+        summary = self._summary(task.policy, reports, result, metrics, missing, closed, aggregation, evaluation)
         with agent.store.transaction():
             agent.store.put_settled(
                 task.id, opening.round, canonical.encode(header), header.manifest, msgspec.json.encode(summary)
@@ -697,13 +724,15 @@ class Cloud:
         return {"accuracy": accuracy, "loss": loss}
 
     def _summary(
-        self, reports: list[Reported], result: Settlement, metrics: Metrics, missing: frozenset[int],
+        self, policy: Policy, reports: list[Reported], result: Settlement, metrics: Metrics, missing: frozenset[int],
         closed: float, aggregation: float, evaluation: float,
     ) -> Summary:  # fmt: skip
         frames = [update.frame for report in reports for update in report.updates]
         messages = [decode_stored(frame, Update).message for frame in frames]
         spent, self.ledger_seconds = self.ledger_seconds, 0.0
         told = {message.sender: decode_metrics(message.metrics) for message in messages}
+        used = [message for message in messages if not self.received[message.sender].refused] if policy.arrivals else []
+        late = {m.sender: m.leaf.round - staleness.base_of(m, policy) for m in used}
         return Summary(
             round=result.header.round, accuracy=float(metrics["accuracy"]), loss=float(metrics["loss"]),
             void=result.void, updates=len(frames), missing=sorted(missing),
@@ -712,6 +741,7 @@ class Cloud:
             bytes_sent=sum(len(frame) for frame in frames) + sum(message.body_bytes for message in messages),
             training=[(float(m.get("started", 0.0)), float(m.get("finished", 0.0))) for m in told.values()],
             steps={node: int(m.get("steps", 0)) for node, m in told.items()}, ledger=spent,
+            staleness=late,
         )  # fmt: skip
 
     # -------------------------------------------------------------------------------------------------------- anchoring

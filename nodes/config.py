@@ -56,6 +56,7 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threads: int = 1  # torch threads
     attack: str = ""  # devnet only: the lie that this node tells
     slowdown: float = 1.0  # devnet only: training takes this many times as long
+    uplink_bytes_per_second: float = 0.0  # devnet only: uploads are held back to this rate; 0 does not
     ledger_poll_seconds: float = 1.0
     finality_blocks: int = 0  # blocks above a transaction before it counts as final; 0 where a block is final at once
     registers: bool = True  # by itself, if the ledger does not know it; False: it waits for the batch that enrols it
@@ -72,6 +73,10 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ConfigurationError(f'node {self.name}: a node of tier {self.tier} needs parent = "http://..."')
         if self.slowdown < 1:
             raise ConfigurationError(f"node {self.name}: slowdown {self.slowdown}: a factor of at least 1")
+        if self.uplink_bytes_per_second < 0:
+            raise ConfigurationError(
+                f"node {self.name}: uplink_bytes_per_second {self.uplink_bytes_per_second}: 0, or a rate above it"
+            )
         if self.tier != "end" and ":" not in self.listen:
             raise ConfigurationError(f'node {self.name}: a node of tier {self.tier} needs listen = "host:port"')
 

@@ -2,7 +2,7 @@
 
 A device only calls out, so it may sit behind any NAT. The update is composed once: it is on disk before it is sent,
 together with the residual of its compression, and a device that was killed sends the same bytes again instead of
-training again.
+training again. Where rounds close by arrivals it trains at its own pace, see `own_pace`.
 """
 
 from __future__ import annotations
@@ -20,19 +20,22 @@ from ledger.index import Index
 from middleware.errors import ConfigurationError, PeerFault, Unavailable
 from middleware.learn.hardware import Hardware
 from middleware.learn.poison import lie
+from middleware.learn.train import Trained as Learned
 from middleware.learn.train import train
 from middleware.learn.workload import Workload
 from middleware.policy import Policy
-from middleware.protocol import inclusion
+from middleware.protocol import budget, choice, inclusion
 from middleware.protocol import update as updates
+from middleware.protocol.choice import Transfer
 from middleware.protocol.machine import Answered, Effect, Event, Member, Offered, Send, Train, Trained, step_member
 from middleware.trust import roots
 from middleware.trust.access import Desk, judge_offer, judge_receipt
 from middleware.wire import canonical, tensors
-from middleware.wire.message import Offer, Poll, ReceiptReply, Signed, Update, decode_stored, encode_metrics
+from middleware.wire.message import Metrics, Offer, Poll, ReceiptReply, Signed, Update, decode_stored, encode_metrics
 from nodes.agent import STEP_SECONDS, Agent, random_bytes
 from nodes.chain import ChainView
 from nodes.http import Handler
+from nodes.own_pace import OwnPace
 from nodes.workloads import Workloads
 
 LOG = logging.getLogger("drystone")
@@ -51,10 +54,12 @@ class Device:
         self.offer: Signed[Offer] | None = None
         self.known: updates.Floats | None = None  # the model that the last round started from
         self.proven = self.omitted = 0
+        self.codec = ""  # of the last update that was composed
         self.silent = 0  # rounds in a row that ended without an answer from the edge
         self.remedies: list[str] = []  # what the owner may do about broken promises, as a command line
         self.register: Callable[[Register], object] | None = None
         self.handlers: dict[int, Handler] = {}
+        self.own_pace = OwnPace(self)
 
     def background(self) -> list[Coroutine[None, None, None]]:
         return []
@@ -64,8 +69,7 @@ class Device:
         place = (0, 0)
         while True:
             try:
-                poll = self.agent.sign(Poll(self.agent.id, self.agent.sequence(), *place))
-                offer = await self.agent.parent.poll(poll.frame())
+                offer = await self.ask(*place)
                 if offer is None:
                     continue
                 await self._take(offer)
@@ -79,16 +83,34 @@ class Device:
                 LOG.error("%s", self.agent.state)
                 await asyncio.sleep(OWN_FAULT_SECONDS)
                 continue
-            place = (offer.message.task, offer.message.round)
+            place = self._delivered(offer.message)
 
-    async def _take(self, offer: Signed[Offer]) -> None:
-        agent, message = self.agent, offer.message
+    def _delivered(self, offer: Offer) -> tuple[int, int]:
+        """The (task, round) that is behind this device: the offer's, or the later one that its own pace delivered in."""
+        last = self.agent.store.last_outgoing(offer.task) if self.agent.task(offer.task).policy.arrivals else None
+        return offer.task, max(offer.round, last[0] if last is not None else 0)
+
+    async def ask(self, task: int, round: int) -> Signed[Offer] | None:
+        """An offer newer than (task, round) that holds before this node's view of the ledger, or None for now."""
+        agent = self.agent
+        poll = agent.sign(Poll(agent.id, agent.sequence(), task, round))
+        offer = await agent.parent.poll(poll.frame())
+        if offer is None:
+            return None
+        message = offer.message
         await agent.view.until(
             lambda index: message.task in index.tasks and index.head_block >= message.seen.block, 2.0
         )
-        task = agent.task(message.task)
+        agent.task(message.task)
         judge_offer(Desk(agent.id, agent.domain, agent.index.roster(), limits=agent.limits), offer)
         agent.require_same_past(message.seen)
+        return offer
+
+    async def _take(self, offer: Signed[Offer]) -> None:
+        agent, message = self.agent, offer.message
+        task = agent.task(message.task)
+        if message.state == "closing":
+            return  # the round is over for devices, and the next one comes
         if message.state != "open":
             await self._prove(message.task)
             agent.state = f"task {message.task} is {message.state}, {self.proven} receipts proven, {self.omitted} not"
@@ -112,66 +134,110 @@ class Device:
     async def _perform(self, effect: Effect) -> None:
         match effect:
             case Train(task, round):
-                if self.agent.store.outgoing(task, round) is None:
+                if self.agent.task(task).policy.arrivals:
+                    await self.own_pace.train()
+                elif self.agent.store.outgoing(task, round) is None:
                     await self._compose()
                 await self._feed(Trained())
             case Send():
-                await self._deliver()
+                if self.agent.task(self.state.task).policy.arrivals:
+                    await self.own_pace.deliver()
+                else:
+                    await self.deliver(self.state.task, self.state.round)
                 await self._feed(Answered())
 
     # ------------------------------------------------------------------------------------------------------- training
 
-    async def _compose(self) -> None:
-        """Train on the offered model and put the signed update on disk."""
-        agent = self.agent
+    @property
+    def offered(self) -> Offer:
+        """The offer whose model this device trains on."""
         if self.offer is None:
             raise ConfigurationError("there is no offer to train on")
-        offer = self.offer.message
+        return self.offer.message
+
+    async def _compose(self) -> None:
+        """Train on the offered model and put the signed update on disk."""
+        offer, kept = self.offered, self.agent.store.residual(self.offered.task)
+        update, told = await self.learn()
+        await self.commit(offer, update, told, kept)
+
+    async def learn(self) -> tuple[updates.Floats, Metrics]:
+        """Train on the offered model: (the update, what it tells of itself)."""
+        agent, offer = self.agent, self.offered
         policy = agent.task(offer.task).policy
+        if own := policy.local or policy.records:  # this device's own noise, so it counts for itself
+            budget.require_affordable(own, offer.round)
         agent.state = f"training round {offer.round} of task {offer.task}"
-        blob = await agent.fetch(offer.model_in, offer.model_bytes)
-        model = tensors.decode_model(blob, policy.parameters)
+        model = await self.model(offer)
         loop = asyncio.get_running_loop()
         workload = await loop.run_in_executor(agent.pool, self.workloads.load, policy)
         began = time.monotonic()
-        composed, signed = await loop.run_in_executor(
-            agent.pool, self._train, policy, offer, model, workload, agent.sequence(), agent.store.residual(offer.task)
-        )
+        learned = await loop.run_in_executor(agent.pool, self._train, policy, offer, model, workload)
         await asyncio.sleep((agent.config.slowdown - 1) * (time.monotonic() - began))
-        agent.blobs.put(composed.body, composed.leaf.ciphertext)
-        with agent.store.transaction():
-            if composed.residual is not None and composed.wanted is not None:
-                agent.store.put_residual(offer.task, composed.residual.tobytes(), composed.wanted.tobytes())
-            agent.store.put_outgoing(offer.task, offer.round, signed.stored(), composed.leaf.ciphertext)
-        if composed.saturated:
-            LOG.warning("round %d: %d coordinates were cut off by the grid", offer.round, composed.saturated)
+        return learned
+
+    async def model(self, offer: Offer) -> updates.Floats:
+        """The model that an offer names for this device."""
+        edge = self.agent.index.roster().nodes[self.agent.id].parent
+        blob = await self.agent.fetch(offer.model_below(edge), offer.model_bytes)
+        return tensors.decode_model(blob, self.agent.task(offer.task).policy.parameters)
 
     def _train(
-        self, policy: Policy, offer: Offer, model: updates.Floats, workload: Workload, sequence: int, kept: bytes | None
-    ) -> tuple[updates.Composed, Signed[Update]]:
+        self, policy: Policy, offer: Offer, model: updates.Floats, workload: Workload
+    ) -> tuple[updates.Floats, Metrics]:  # fmt: skip
         agent = self.agent
         started = time.time()
         place, config = (offer.round, agent.id), agent.config
         hardware = Hardware(config.device, config.precision, config.graphs)
         hardware.require()
-        if agent.config.attack:
+        if config.attack:
             moved = None if self.known is None or len(self.known) != len(model) else model - self.known
-            result = lie(agent.config.attack, workload, policy, model, *place, moved, hardware)
+            result = lie(config.attack, workload, policy, model, *place, moved, hardware, self._clock)
         else:
-            result = train(workload, policy, model, *place, hardware)
+            result = self._learned(policy, model, workload, place, hardware)
         self.known = model
-        finished = time.time()
-        update = result.update
-        told: dict[str, int | float | str] = {
+        told: Metrics = {
             "started": started,
-            "finished": finished,
+            "finished": time.time(),
             "samples": result.samples,
             "steps": result.steps,
             **result.metrics,
         }
-        if policy.privacy is not None:  # these say how much data a client has: they are there, and say nothing
+        if policy.privacy or policy.local:  # these say how much data a client has: they are there, and say nothing
             told = {"started": 0.0, "finished": 0.0, "samples": 1, "steps": 0}
-        metrics = encode_metrics(told)
+        return result.update, told
+
+    def _clock(self) -> float:
+        """Seconds of training: on a node that a devnet slows down more of them pass than on the wall."""
+        return time.monotonic() * self.agent.config.slowdown
+
+    async def commit(
+        self, offer: Offer, update: updates.Floats, told: Metrics, kept: bytes | None, same_again: bool = False
+    ) -> None:
+        """Compose and sign an update for the offer's round, and put it on disk. `kept` is the residual of earlier rounds; it
+        comes back if the parent refuses, with what was learned unless that is composed `same_again`."""
+        agent = self.agent
+        loop, sequence, policy = asyncio.get_running_loop(), agent.sequence(), agent.task(offer.task).policy
+        number = choice.choose(policy, choice.rate(agent.store.uploads()))
+        composed, signed = await loop.run_in_executor(
+            agent.pool, self._sealed, offer, update, told, sequence, kept, number
+        )
+        agent.blobs.put(composed.body, composed.leaf.ciphertext)
+        with agent.store.transaction():
+            if composed.residual is not None and composed.wanted is not None:
+                refused = (kept or b"") if same_again else composed.wanted.tobytes()
+                agent.store.put_residual(offer.task, composed.residual.tobytes(), refused)
+            agent.store.put_outgoing(offer.task, offer.round, signed.stored(), composed.leaf.ciphertext)
+        self.codec = policy.codec.offered[number].name
+        LOG.info("round %d: %d bytes by codec %s", offer.round, len(composed.body), self.codec)
+        if composed.saturated:
+            LOG.warning("round %d: %d coordinates were cut off by the grid", offer.round, composed.saturated)
+
+    def _sealed(
+        self, offer: Offer, update: updates.Floats, told: Metrics, sequence: int, kept: bytes | None, number: int
+    ) -> tuple[updates.Composed, Signed[Update]]:
+        agent = self.agent
+        policy, metrics = agent.task(offer.task).policy, encode_metrics(told)
         roster = agent.index.roster()
         edge = roster.nodes[roster.nodes[agent.id].parent]
         cloud = roster.nodes[edge.parent]
@@ -180,10 +246,11 @@ class Device:
             np.frombuffer(kept, np.float32) if kept is not None else None,
             policy,
             (offer.task, offer.round, agent.id, edge.id, sequence),
-            result.samples,
+            int(told["samples"]),
             metrics,
             [edge.net_key, cloud.net_key, *(bytes.fromhex(auditor) for auditor in policy.auditors)],
             random_bytes,
+            number,
         )
         message = Update(
             agent.id,
@@ -197,15 +264,26 @@ class Device:
         )
         return composed, agent.sign(message)
 
+    def _learned(
+        self, policy: Policy, model: updates.Floats, workload: Workload, place: tuple[int, int], hardware: Hardware
+    ) -> Learned:
+        """What this device learns, by DP-SGD where the policy protects single records."""
+        if policy.records is None:
+            return train(workload, policy, model, *place, hardware, self._clock)
+        from middleware.learn.private import ENTROPY_BYTES, train_private  # opacus takes a second to load
+
+        return train_private(workload, policy, policy.records, model, random_bytes(ENTROPY_BYTES), hardware)
+
     # ------------------------------------------------------------------------------------------------------- delivering
 
-    async def _deliver(self) -> None:
-        """Send until there is a receipt or a refusal; both are kept."""
+    async def deliver(self, task: int, round: int, patience: float = 0.0) -> str:
+        """Send until there is a receipt or a refusal, both are kept, or until `patience` seconds have passed without either
+        and the round is over. Returns what it ended with: "receipt", or a fault's code."""
         agent, store = self.agent, self.agent.store
-        task, round = self.state.task, self.state.round
+        began = time.monotonic()
         stored = store.outgoing(task, round)
         if stored is None or stored[3]:
-            return
+            return stored[3] if stored is not None else "wrong-round"
         frame, digest, _, _ = stored
         body = agent.blobs.get(digest)
         if body is None:
@@ -219,34 +297,54 @@ class Device:
         tried = b""
         while True:
             try:
-                reply = await agent.parent.post(frame, body, tried)
+                reply = await self._timed(task, frame, body, tried)
             except Unavailable as error:
                 tried = digest
                 LOG.debug("update of round %d not taken yet: %s", round, error)
-                if _has_round(agent.view, task, round, agent.index):
+                if time.monotonic() - began >= patience and _has_round(agent.view, task, round, agent.index):
                     self.silent += 1
                     LOG.warning("round %d of task %d went by without an answer to its update", round, task)
                     with store.transaction():
                         store.take_back_residual(task)
                         store.answer_outgoing(task, round, None, "wrong-round")
-                    return
+                    return "wrong-round"
                 await asyncio.sleep(STEP_SECONDS)
             except PeerFault as fault:
                 self.silent = 0
-                LOG.warning("update of round %d refused: %s", round, fault)
+                expected = patience > 0 and fault.code == "wrong-round"  # the round closed by others' arrivals
+                LOG.log(logging.INFO if expected else logging.WARNING, "update of round %d refused: %s", round, fault)
                 with store.transaction():
                     store.take_back_residual(task)
                     store.answer_outgoing(task, round, None, fault.code)
-                return
+                return fault.code
             else:
                 receipt = decode_stored(reply, ReceiptReply)
                 leaf = decode_stored(frame, Update).message.leaf
                 desk = Desk(agent.id, agent.domain, agent.index.roster(), task, round)
                 judge_receipt(desk, receipt, roots.leaf_hash(agent.context, leaf))
-                store.answer_outgoing(task, round, reply, "receipt")
+                with store.transaction():
+                    store.answer_outgoing(task, round, reply, "receipt")
+                    store.drop_trained(task)
                 self.silent = 0
                 agent.state = f"has a receipt for round {round} of task {task}"
-                return
+                return "receipt"
+
+    async def _timed(self, task: int, frame: bytes, body: bytes, tried: bytes) -> bytes:
+        """Post the update; where the task leaves the codec to its devices, keep how fast the link was.
+
+        A try that failed says something about the link only when it took longer than an upload should, and then no more than
+        that the link is not faster; one that went on where an earlier broke off says nothing.
+        """
+        agent, longest = self.agent, self.agent.task(task).policy.codec.upload_seconds
+        began, answered = time.monotonic(), False
+        try:
+            reply = await agent.parent.post(frame, body, tried)
+            answered = True
+        finally:
+            seconds = time.monotonic() - began
+            if longest is not None and seconds > (0 if answered and not tried else longest):
+                agent.store.put_upload(Transfer(len(frame) + len(body), seconds))
+        return reply
 
     # --------------------------------------------------------------------------------------------------------- proving
 
@@ -301,6 +399,8 @@ class Device:
             "proven": self.proven,
             "omitted": self.omitted,
             "silent": self.silent,
+            "codec": self.codec,
+            "uplink_bytes_per_second": choice.rate(self.agent.store.uploads()),
             "remedies": self.remedies,
         }
 

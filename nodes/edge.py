@@ -67,6 +67,7 @@ class Edge:
         self.sums = SumTree(0)
         self.dropped: set[tuple[int, int]] = set()  # rounds in which a lying edge of a devnet has left one out
         self.forwards: dict[int, asyncio.Task[None]] = {}
+        self.reported = asyncio.Event()  # this edge's part of the round that is closing is with the cloud, or too late
         self.answers = Answers(agent)
         self.register: Callable[[Register], object] | None = None
         self.handlers: dict[int, Handler] = {
@@ -96,7 +97,8 @@ class Edge:
                 LOG.debug("no offer: %s", error)
                 await asyncio.sleep(STEP_SECONDS)
                 continue
-            if offer is not None and (offer.message.task, offer.message.round) > place:
+            closing = offer is not None and offer.message.state == "closing"
+            if offer is not None and (closing or (offer.message.task, offer.message.round) > place):
                 try:
                     await self._take(offer, fresh=True)
                 except (Unavailable, PeerFault) as error:
@@ -119,16 +121,23 @@ class Edge:
         roster = agent.roster_at(message.roster_block)
         judge_offer(Desk(agent.id, agent.domain, agent.index.roster(), limits=agent.limits), offer)
         agent.require_same_past(message.seen)
-        if message.state != "open":
+        if message.state == "closing" and (message.task, message.round) == self._place():
+            self.gathering.hurried(message.task, message.round)
+            await self.reported.wait()
+            return
+        if message.state in ("done", "stopped"):
             agent.store.put_offer(message.task, message.round, message.state, offer.stored(), 0.0)
             self.gathering.show(offer, roster)
             return
-        await agent.fetch(message.model_in, message.model_bytes)
+        await agent.fetch(message.model_below(agent.id), message.model_bytes)
         if fresh:
             agent.store.put_offer(message.task, message.round, message.state, offer.stored(), 0.0)
         if agent.store.outgoing(message.task, message.round) is not None:
             self.gathering.show(offer, roster)  # closed before a restart: only the report may still have to go
-            self.gathering.start(self._report(message.task, message.round))
+            if fresh and message.state == "closing":
+                await self._report(message.task, message.round)
+            else:
+                self.gathering.start(self._report(message.task, message.round))
             return
         kept = agent.store.contributions(message.task, message.round)
         received = {item.node: fingerprint(decode_stored(item.frame, Update)) for item in kept}
@@ -137,7 +146,14 @@ class Edge:
             for item in kept:
                 await self._restore(task.policy, item)
             children, seconds = roster.children(agent.id), message.deadline_seconds
+            self.reported.clear()
             self.gathering.open(offer, roster, children, seconds, received, task.policy.backup_devices)
+        if message.state == "closing":  # this edge was away when the round opened: it has what it has
+            self.gathering.hurried(message.task, message.round)
+
+    def _place(self) -> tuple[int, int]:
+        """The round that this edge took last."""
+        return self.gathering.state.task, self.gathering.state.round
 
     async def _restore(self, policy: Policy, item: Contribution) -> None:
         """After a restart: add up again, or pass on what was promised and not delivered."""
@@ -171,7 +187,12 @@ class Edge:
         desk = gathering.desk(leaf.task)
         if is_repeat(desk, signed):
             return self._receipt_of(leaf)
-        judge_update(desk, signed)
+        try:
+            judge_update(desk, signed)
+        except PeerFault as fault:
+            if fault.code not in ("wrong-round", "wrong-task"):
+                raise
+            return self._late_receipt(signed, fault)
         if signed.message.seen != gathering.offered.seen:
             raise PeerFault("mismatch", f"node {leaf.node} vouches for another past of the ledger than the offer")
         gathering.pace(leaf.node)
@@ -213,6 +234,14 @@ class Edge:
         self.gathering.pace(sender.id)
         body = await upload.read(leaf.ciphertext)
         return await agent.parent.post(signed.stored(), body, leaf.ciphertext, direct=True)
+
+    def _late_receipt(self, signed: Signed[Update], fault: PeerFault) -> bytes:
+        """The receipt of an update that was taken, though its round is over: its device may not have heard. Else the fault."""
+        leaf = signed.message.leaf
+        known = self.agent.store.contribution(leaf.task, leaf.round, leaf.node, leaf.node)
+        if known is None or known.frame != signed.stored():
+            raise fault
+        return known.reply
 
     def _receipt_of(self, leaf: Leaf) -> bytes:
         """The same update again gets the receipt that it got."""
@@ -278,7 +307,7 @@ class Edge:
             LOG.info("round %d closed without nodes %s", state.round, sorted(missing))
         await agent.sound()
         async with self.gathering.admission:
-            if (self.gathering.state.task, self.gathering.state.round) != (state.task, state.round):
+            if self._place() != (state.task, state.round):
                 return  # the next offer has come: nobody waits for this report
             items, tree = agent.store.contributions(state.task, state.round), self.sums
         leaves = [decode_stored(item.frame, Update).message.leaf for item in items]
@@ -325,6 +354,12 @@ class Edge:
         return sealed, tuple(Wrapped(reader, seal.wrap(key, reader)) for reader in readers)
 
     async def _report(self, task: int, round: int) -> None:
+        try:
+            await self._deliver_report(task, round)
+        finally:
+            self.reported.set()
+
+    async def _deliver_report(self, task: int, round: int) -> None:
         agent = self.agent
         for forward in list(self.forwards.values()):
             await asyncio.wait([forward])

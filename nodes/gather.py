@@ -16,7 +16,10 @@ from middleware.protocol.machine import (
     Arrived,
     Asked,
     Close,
+    Counted,
     Event,
+    Hurried,
+    Hurry,
     Opened,
     Parent,
     Phase,
@@ -37,9 +40,13 @@ LOG = logging.getLogger("drystone")
 class Gathering:
     """One parent's side of the round that is open."""
 
-    def __init__(self, agent: Agent, close: Callable[[frozenset[int]], Coroutine[None, None, None]]) -> None:
+    def __init__(
+        self, agent: Agent, close: Callable[[frozenset[int]], Coroutine[None, None, None]],
+        hurry: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        """`close` puts a round together; `hurry` asks the children to close theirs, where rounds close by arrivals."""
         self.agent = agent
-        self.close = close
+        self.close, self.hurry = close, hurry
         self.state = Parent()
         self.offer: Signed[Offer] | None = None
         self.roster = Roster(0, {})
@@ -63,6 +70,8 @@ class Gathering:
                     loop.call_at(at, self._ring, self.state.task, self.state.round)
                 case Close(missing):
                     self.start(self.close(missing))
+                case Hurry():
+                    self.hurry()
 
     def _ring(self, task: int, round: int) -> None:
         if (self.state.task, self.state.round) == (task, round) and self.state.phase is Phase.OPEN:
@@ -89,9 +98,10 @@ class Gathering:
 
     def open(
         self, offer: Signed[Offer], roster: Roster, children: list[Node], seconds: float, received: dict[int, bytes],
-        spare: int,
+        spare: int, arrivals: int = 0,
     ) -> None:  # fmt: skip
-        """Open a round for `children`, the last `spare` of whom it does not wait for.
+        """Open a round for `children`, the last `spare` of whom it does not wait for; with `arrivals` they are asked to close
+        once so many updates were `counted`.
 
         `received` are the fingerprints of what was accepted before a restart.
         """
@@ -99,7 +109,7 @@ class Gathering:
         message = offer.message
         self.received = dict(received)
         expected = frozenset(child.id for child in children)
-        self.feed(Opened(message.task, message.round, expected, now + seconds, spare))
+        self.feed(Opened(message.task, message.round, expected, now + seconds, spare, arrivals))
         self.show(offer, roster)
         for child in sorted(received):
             self.arrived(message.task, message.round, child)
@@ -126,6 +136,16 @@ class Gathering:
         """The child's contribution is durable; if the round closed meanwhile it still has its place."""
         if self.is_open and (self.state.task, self.state.round) == (task, round):
             self.feed(Arrived(child))
+
+    def counted(self, task: int, round: int) -> None:
+        """A usable update of some child's child is durable."""
+        if self.is_open and (self.state.task, self.state.round) == (task, round):
+            self.feed(Counted())
+
+    def hurried(self, task: int, round: int) -> None:
+        """The parent asks to close; nothing to do where this round was closed already."""
+        if self.is_open and (self.state.task, self.state.round) == (task, round):
+            self.feed(Hurried())
 
     def settled(self, task: int, round: int) -> None:
         """What the close asked for is done; nothing to tell if the next offer has come meanwhile."""
@@ -188,4 +208,6 @@ class Gathering:
         if self.offer is None:
             return False
         offer = self.offer.message
+        if offer.state == "closing" and (offer.task, offer.round) == (poll.task, poll.round):
+            return poll.sender not in self.received  # who has reported knows that the round is closing
         return (offer.task, offer.round) > (poll.task, poll.round)

@@ -7,6 +7,7 @@ it has, and only the rest is sent.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 
@@ -19,6 +20,7 @@ from middleware.wire.message import Offer, Signed, decode_stored
 
 RESUMABLE_BYTES = 1 << 20  # bytes; smaller bodies are sent again whole
 SEND_BYTES = 1 << 20  # bytes handed to the socket at once
+PACE_SECONDS = 0.05  # from piece to piece on a link that is held back
 Buffer = bytes | bytearray
 RECEIPT_HEADER = "Drystone-Receipt"
 FRAME_TYPE = "application/vnd.drystone.frame"
@@ -34,10 +36,14 @@ class Refusal(msgspec.Struct):
 class Link:
     """A parent's address, and a connection that is kept open."""
 
-    def __init__(self, base: str, session: aiohttp.ClientSession, limits: Limits) -> None:
+    def __init__(
+        self, base: str, session: aiohttp.ClientSession, limits: Limits, bytes_per_second: float = 0.0
+    ) -> None:  # fmt: skip
+        """`bytes_per_second` holds uploads back to this rate; 0 does not."""
         self.base = base.rstrip("/")
         self.session = session
         self.limits = limits
+        self.bytes_per_second = bytes_per_second
 
     async def post(
         self, frame: bytes, body: Buffer = b"", digest: bytes = b"", receipt: bytes = b"", direct: bool = False
@@ -60,6 +66,8 @@ class Link:
 
         length = str(len(frame) + len(body) - offset)
         data: bytes | AsyncIterator[bytes | memoryview] = content() if len(body) > RESUMABLE_BYTES else frame + body
+        if self.bytes_per_second:
+            data = _paced(content(), self.bytes_per_second)
         headers = {"Content-Type": FRAME_TYPE, "Content-Length": length}
         if receipt:
             headers[RECEIPT_HEADER] = receipt.hex()
@@ -117,6 +125,19 @@ class Link:
                 return await answer.read()
         except (TimeoutError, aiohttp.ClientError, ConnectionError, OSError) as error:
             raise Unavailable(f"{self.base} does not answer ({type(error).__name__}); is that node running?") from error
+
+
+async def _paced(content: AsyncIterator[bytes | memoryview], rate: float) -> AsyncIterator[bytes | memoryview]:
+    """The same bytes, each piece not before all up to its end had time to pass a link of `rate` bytes a second."""
+    clock, size, passed = asyncio.get_running_loop(), max(1, int(rate * PACE_SECONDS)), 0
+    began = clock.time()
+    async for part in content:
+        view = memoryview(part)
+        for start in range(0, len(view), size):
+            piece = view[start : start + size]
+            passed += len(piece)
+            await asyncio.sleep(began + passed / rate - clock.time())
+            yield piece
 
 
 def _refusal(status: int, body: bytes, base: str) -> Exception:

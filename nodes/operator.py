@@ -5,7 +5,6 @@ The command line and the demo call these; a daemon never does.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,23 +20,42 @@ from ledger.lists import learn_known, materialisation
 from ledger.local import LocalLedger
 from ledger.rpc import hexed, unhexed
 from middleware.errors import ConfigurationError, LedgerRefused
-from middleware.policy import MICRO, NOISE_ONE, CodecSpec, Grid, Policy, Privacy, Rule, Schedule, Server, Training
+from middleware.policy import (
+    AUTO,
+    UPLOAD_SECONDS,
+    CodecSpec,
+    Grid,
+    LocalPrivacy,
+    Peers,
+    Policy,
+    Privacy,
+    Promise,
+    RecordPrivacy,
+    Rule,
+    Schedule,
+    Server,
+    Training,
+)
+from middleware.policy.peers import GAMMA_PARTS
 from middleware.ports import Call
-from middleware.protocol import budget
 from middleware.trust import merkle
 from middleware.trust.eip712 import Domain
 from middleware.trust.keys import AccountKey
-from middleware.types import Node, Roster, Status
+from middleware.types import LIMITS, Node, Roster, Status
 from middleware.wire import tensors
 from middleware.wire.manifest import decode_manifest
 from nodes.evaluation import evaluation_root
+from nodes.promises import LOCAL_BITS, Terms, promise_of
 
+AUTO_CHOICES = ("none", "int8", "int4", "topk+int8@0.1", "topk+int8@0.01", "topk+int8@0.001")  # of --codec auto
 VERBS: dict[str, Callable[[int], Admit | Suspend | Reinstate | Revoke]] = {
     "admit": Admit,
     "suspend": Suspend,
     "reinstate": Reinstate,
     "revoke": Revoke,
 }
+
+SAMPLES_CAP = 4096  # declared samples, where nothing else is asked for; no cap where devices train for a fixed time
 
 
 async def told(ledger: AnyLedger) -> dict[str, str]:
@@ -66,9 +84,19 @@ class Choices(msgspec.Struct, frozen=True):
     codec: str = "none"
     density: float = 0.01
     bit_budget: int | None = None
+    upload_seconds: float | None = None  # codec auto
     backup_devices: int = 0
     backup_edges: int = 0
-    grid_bits: int = 16
+    arrivals: int | None = None
+    staleness: str | None = None
+    stalest: int | None = None
+    compensation: float | None = None
+    peers: str | None = None
+    global_every: int | None = None
+    links: str | None = None
+    gossip_step: float | None = None
+    peer_density: float | None = None
+    grid_bits: int | None = None  # 16, or what noise on the device needs
     grid_exponent: int | None = None
     min_updates: int | None = None
     round_seconds: float = 30.0
@@ -77,15 +105,19 @@ class Choices(msgspec.Struct, frozen=True):
     learning_rate: float | None = None
     momentum: float | None = None
     proximal: float | None = None
-    readers: str = "public"
+    seconds: float | None = None
+    readers: str | None = None  # public, or auditors under central privacy
     auditors: tuple[str, ...] = ()
     reward_per_round: int = 1_000_000
-    samples_cap: int = 4096
+    samples_cap: int | None = None  # 4096, or 1 where every client weighs the same
     seed: int = 0
     pay: str = "participation"
     epoch: int = 10
     slices: int = 4
     dp: float | None = None  # epsilon over the whole task
+    dp_mode: str = "central"
+    dp_rate: float = 0.1  # records: the probability that a step draws one
+    dp_steps: int = 20  # records: a round
     dp_delta: float = 1e-5
     dp_noise: float | None = None
     dp_clip: float = 1.0
@@ -101,15 +133,21 @@ def policy_of(choices: Choices) -> Policy:
     rule = Rule(choices.aggregator, 0 if choices.aggregator == "mean" else choices.tolerate)
     server = server_of(choices.server)
     training = msgspec.structs.replace(
-        Training(),
+        Training(momentum=0.0) if choices.codec == "dgc" else Training(),  # dgc has the momentum: two would overshoot
         **{
             name: value
-            for name in ("epochs", "batch", "learning_rate", "momentum", "proximal")
+            for name in ("epochs", "batch", "learning_rate", "momentum", "proximal", "seconds")
             if (value := getattr(choices, name)) is not None
         },
     )
-    if choices.readers not in ("public", "auditors"):
-        raise ConfigurationError(f"readers {choices.readers!r}: choose public or auditors")
+    promise = _promise(choices)
+    private, local = isinstance(promise, Privacy), isinstance(promise, LocalPrivacy)
+    readers = choices.readers or ("auditors" if private else "public")
+    if readers not in ("public", "auditors"):
+        raise ConfigurationError(f"readers {readers!r}: choose public or auditors")
+    bits = choices.grid_bits or (LOCAL_BITS if local else Grid().bits)
+    usual = SAMPLES_CAP if choices.seconds is None else LIMITS.samples
+    samples_cap = choices.samples_cap or (1 if private or local else usual)
     scored = choices.pay == "scores"
     return Policy(
         workload=workload_id(choices.workload),
@@ -118,17 +156,16 @@ def policy_of(choices: Choices) -> Policy:
         rounds=choices.rounds,
         arrangement=choices.arrangement,
         rule=rule,
-        grid=Grid(choices.grid_bits, Grid().exponent if choices.grid_exponent is None else choices.grid_exponent),
-        schedule=Schedule(choices.backup_devices, choices.backup_edges)
-        if choices.backup_devices or choices.backup_edges
-        else None,
-        codec=CodecSpec(choices.codec, choices.density, budget=choices.bit_budget),
+        grid=Grid(bits, Grid().exponent if choices.grid_exponent is None else choices.grid_exponent),
+        schedule=schedule_of(choices),
+        peers=peers_of(choices),
+        codec=codec_of(choices),
         training=training,
         min_updates=rule.least_updates if choices.min_updates is None else choices.min_updates,
         round_seconds=choices.round_seconds,
-        readers="public" if choices.readers == "public" and choices.dp is None else "auditors",
+        readers="public" if readers == "public" else "auditors",
         auditors=choices.auditors,
-        samples_cap=choices.samples_cap if choices.dp is None else 1,
+        samples_cap=samples_cap,
         reward_per_round=choices.reward_per_round,
         seed=choices.seed,
         pay=choices.pay,
@@ -136,29 +173,72 @@ def policy_of(choices: Choices) -> Policy:
         evaluation=_evaluation(choices, model) if scored or rule.measures else "",
         evaluation_slices=choices.slices if scored or rule.measures else 0,
         server=server,
-        privacy=privacy_of(choices),
+        privacy=promise if isinstance(promise, Privacy) else None,
+        local=promise if isinstance(promise, LocalPrivacy) else None,
+        records=promise if isinstance(promise, RecordPrivacy) else None,
     )
 
 
-def privacy_of(choices: Choices) -> Privacy | None:
-    """What --dp and its companions mean; without --dp-noise the least noise that all rounds can be paid with."""
+def codec_of(choices: Choices) -> CodecSpec:
+    """What --codec and its companions mean: a codec's name, or `auto`, or `auto:` and the codecs that a device may choose from,
+    each perhaps with a density of its own, as in auto:none,topk+int8@0.1,topk+int8."""
+    kind, _, named = choices.codec.partition(":")
+    if kind != AUTO:
+        if choices.upload_seconds is not None:
+            raise ConfigurationError("--upload-seconds belongs to --codec auto")
+        return CodecSpec(choices.codec, choices.density, budget=choices.bit_budget)
+    offered = []
+    for item in named.split(",") if named else AUTO_CHOICES:
+        name, _, density = item.partition("@")
+        try:
+            offered.append(
+                CodecSpec(
+                    name, float(density or choices.density), budget=choices.bit_budget if name == "digital" else None
+                )
+            )
+        except ValueError as error:
+            raise ConfigurationError(f"--codec {choices.codec!r}: a density is written topk@0.01") from error
+    seconds = UPLOAD_SECONDS if choices.upload_seconds is None else choices.upload_seconds
+    return CodecSpec(AUTO, choices=tuple(offered), upload_seconds=seconds)
+
+
+def _promise(choices: Choices) -> Promise | None:
     if choices.dp is None:
         return None
-    if choices.dp <= 0 or choices.dp_clip <= 0:
-        raise ConfigurationError("--dp and --dp-clip are above 0")
-    if choices.dp_clients <= 0:
-        raise ConfigurationError("--dp divides by the expected number of clients: say how many with --dp-clients")
-    epsilon = round(choices.dp * MICRO)
-    if choices.dp_noise is None:
-        noise = budget.needed_noise(epsilon, choices.rounds, choices.dp_delta)
-    else:
-        noise = math.ceil(choices.dp_noise * NOISE_ONE)
     exponent = Grid().exponent if choices.grid_exponent is None else choices.grid_exponent
-    bound = int(choices.dp_clip * 2.0**-exponent)
-    made = Privacy(epsilon, noise, bound, choices.dp_clients, choices.dp_commitment, choices.dp_delta)
-    if budget.affordable(made, 1) == 0:
-        raise ConfigurationError(f"not one round fits an epsilon of {choices.dp}: use more --dp-noise, or leave it out")
-    return made
+    return promise_of(
+        Terms(
+            choices.dp, choices.dp_mode, choices.dp_delta, choices.dp_noise, choices.dp_clip, choices.dp_clients,
+            choices.dp_commitment, choices.dp_rate, choices.dp_steps, choices.rounds, exponent,
+        )
+    )  # fmt: skip
+
+
+def schedule_of(choices: Choices) -> Schedule | None:
+    """Whom the rounds wait for; None where nothing was asked for."""
+    made = {
+        "backup_devices": choices.backup_devices, "backup_edges": choices.backup_edges, "arrivals": choices.arrivals,
+        "staleness": choices.staleness, "stalest": choices.stalest, "compensation": choices.compensation,
+    }  # fmt: skip
+    return Schedule(**made) if any(value not in (0, None) for value in made.values()) else None  # type: ignore[arg-type]
+
+
+def peers_of(choices: Choices) -> Peers | None:
+    """Whether each edge keeps a model of its own; None where nothing was asked for."""
+    asked = (choices.global_every, choices.links, choices.gossip_step, choices.peer_density)
+    if choices.peers is None:
+        if asked != (None, None, None, None):
+            raise ConfigurationError(
+                "--global-every, --links, --gossip-step and --peer-density say how peers meet: add --peers"
+            )
+        return None
+    usual = {"gossip": "ring", "choco": "ring", "push-sum": "exponential"}.get(choices.peers)
+    gamma, density = (0.25, 0.1) if choices.peers == "choco" else (None, None)
+    step = gamma if choices.gossip_step is None else choices.gossip_step
+    return Peers(
+        choices.peers, choices.global_every, choices.links or usual, None if step is None else round(step * GAMMA_PARTS),
+        density if choices.peer_density is None else choices.peer_density,
+    )  # fmt: skip
 
 
 def server_of(text: str) -> Server | None:

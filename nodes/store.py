@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 
 from middleware.errors import ConfigurationError, Unavailable
+from middleware.protocol.choice import REMEMBERED, Transfer
 from middleware.trust.merkle import Frontier
 from middleware.trust.roots import log_leaf
 from middleware.types import Seen
@@ -37,6 +38,9 @@ CREATE TABLE IF NOT EXISTS outgoing(task INTEGER, round INTEGER, frame BLOB NOT 
     reply BLOB, answer TEXT NOT NULL DEFAULT '', PRIMARY KEY(task, round));
 CREATE TABLE IF NOT EXISTS proof(task INTEGER, round INTEGER, value BLOB NOT NULL, PRIMARY KEY(task, round));
 CREATE TABLE IF NOT EXISTS residual(task INTEGER PRIMARY KEY, value BLOB NOT NULL, refused BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS trained(task INTEGER PRIMARY KEY, base INTEGER NOT NULL, model BLOB NOT NULL,
+    told BLOB NOT NULL, vector BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS upload(number INTEGER PRIMARY KEY, bytes INTEGER NOT NULL, seconds REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS settled(task INTEGER, round INTEGER, header BLOB NOT NULL, manifest BLOB NOT NULL,
     summary BLOB NOT NULL, PRIMARY KEY(task, round));
 CREATE TABLE IF NOT EXISTS log(number INTEGER PRIMARY KEY, leaf BLOB NOT NULL);
@@ -56,6 +60,15 @@ class Contribution(msgspec.Struct, frozen=True):
     reply: bytes  # the receipt that was promised, as a frame
     refused: str = ""
     forwarded: bool = False
+
+
+class Learned(msgspec.Struct, frozen=True):
+    """What a node learned at its own pace and has not delivered yet."""
+
+    base: int  # the round whose model it started from
+    model: bytes  # that model's SHA-256
+    told: bytes  # the metrics, as they will be signed
+    vector: bytes  # float32
 
 
 def _contribution(row: tuple[Any, ...]) -> Contribution:
@@ -277,7 +290,7 @@ class Store:
 
     def residual(self, task: int) -> bytes | None:
         row = self.connection.execute("SELECT value FROM residual WHERE task = ?", (task,)).fetchone()
-        return None if row is None else bytes(row[0])
+        return None if row is None else bytes(row[0]) or None
 
     def put_residual(self, task: int, value: bytes, refused: bytes) -> None:
         """`value` is what the next update adds; `refused` is what it adds if the parent refuses the one just composed."""
@@ -286,6 +299,45 @@ class Store:
     def take_back_residual(self, task: int) -> None:
         """The update just composed was refused: nothing of it was sent."""
         self.connection.execute("UPDATE residual SET value = refused WHERE task = ?", (task,))
+
+    # ---------------------------------------------------------------------------------------------------------- trained
+
+    def put_trained(self, task: int, item: Learned) -> None:
+        """Keep what this node has learned until it is delivered."""
+        values = (task, *msgspec.structs.astuple(item))
+        self.connection.execute("INSERT OR REPLACE INTO trained VALUES (?, ?, ?, ?, ?)", values)
+
+    def trained(self, task: int) -> Learned | None:
+        row = self.connection.execute(
+            "SELECT base, model, told, vector FROM trained WHERE task = ?", (task,)
+        ).fetchone()
+        return None if row is None else Learned(row[0], bytes(row[1]), bytes(row[2]), bytes(row[3]))
+
+    def drop_trained(self, task: int) -> None:
+        self.connection.execute("DELETE FROM trained WHERE task = ?", (task,))
+
+    def last_outgoing(self, task: int) -> tuple[int, str] | None:
+        """(round, final answer or "") of this node's newest message of a task."""
+        row = self.connection.execute(
+            "SELECT round, answer FROM outgoing WHERE task = ? ORDER BY round DESC LIMIT 1", (task,)
+        ).fetchone()
+        return None if row is None else (row[0], row[1])
+
+    # ---------------------------------------------------------------------------------------------------------- uploads
+
+    def uploads(self) -> list[Transfer]:
+        """The last uploads of this node, oldest first, as many as its link's rate is taken from."""
+        rows = self.connection.execute(
+            "SELECT bytes, seconds FROM upload ORDER BY number DESC LIMIT ?", (REMEMBERED,)
+        ).fetchall()
+        return [Transfer(row[0], row[1]) for row in reversed(rows)]
+
+    def put_upload(self, upload: Transfer) -> None:
+        with self.transaction():
+            self.connection.execute("INSERT INTO upload(bytes, seconds) VALUES (?, ?)", (upload.bytes, upload.seconds))
+            self.connection.execute(
+                "DELETE FROM upload WHERE number <= (SELECT max(number) FROM upload) - ?", (REMEMBERED,)
+            )
 
     # ---------------------------------------------------------------------------------------------------------- settled
 

@@ -15,10 +15,11 @@ from ledger.audit.worth import Worth, worth
 from middleware.errors import ConfigurationError
 from middleware.protocol import inclusion
 from middleware.protocol.inclusion import Inclusion, Step
+from middleware.protocol.staleness import BASE
 from middleware.trust import eip712, keys, merkle
 from middleware.types import Roster
 from middleware.wire.manifest import Manifest
-from middleware.wire.message import EdgeReport, Signed, Update, decode_stored
+from middleware.wire.message import EdgeReport, Signed, Update, decode_metrics, decode_stored
 
 __all__ = [
     "Participant", "Payment", "Standing", "anchored", "manifest_of", "participants", "payment", "standing", "task_of",
@@ -73,6 +74,7 @@ class Participant(msgspec.Struct, frozen=True):
     refused: str
     body_bytes: int
     forced: bool = False  # it came through the ledger, past its edge
+    base: int | float | str | None = None  # the round whose model it says to start from, where rounds close by arrivals
 
 
 def participants(manifest: Manifest) -> list[Participant]:
@@ -82,16 +84,17 @@ def participants(manifest: Manifest) -> list[Participant]:
         sender = decode_stored(edge.report, EdgeReport).message.sender
         for row in edge.updates:
             message = decode_stored(row.frame, Update).message
-            found.append(
-                Participant(
-                    message.sender, sender, row.index, message.leaf.weight, row.weight, row.refused, message.body_bytes
-                )
-            )
+            at = (message.sender, sender, row.index, message.leaf.weight)
+            found.append(Participant(*at, row.weight, row.refused, message.body_bytes, base=_base(message)))
     for row in manifest.forced:
         forced = decode_stored(row.frame, Update).message
         place = (forced.sender, forced.leaf.edge, row.index, forced.leaf.weight)
-        found.append(Participant(*place, row.weight, row.refused, forced.body_bytes, forced=True))
+        found.append(Participant(*place, row.weight, row.refused, forced.body_bytes, True, _base(forced)))
     return found
+
+
+def _base(message: Update) -> int | float | str | None:
+    return decode_metrics(message.metrics).get(BASE)
 
 
 def standing(evidence: Evidence, blobs: Blobs, task: int, round: int, node: int) -> Standing:

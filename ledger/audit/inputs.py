@@ -17,7 +17,14 @@ from ledger.audit.scene import Scene, fetch, short, unsigned
 from middleware.errors import PeerFault
 from middleware.protocol import sums as summing
 from middleware.protocol import update as updates
-from middleware.protocol.settlement import Received, Reported, declared_weights, edge_sums, weights_entries
+from middleware.protocol.settlement import (
+    Received,
+    Reported,
+    declared_weights,
+    edge_sums,
+    used_weights,
+    weights_entries,
+)
 from middleware.protocol.sums import NOTHING, Summed
 from middleware.trust import chunks, keys, roots, seal
 from middleware.trust.access import status_fault
@@ -64,7 +71,11 @@ def judge_inputs(
         wrong = _tree(scene, bench, signed.message, received)
         _body(scene, bench, signed.message, edge, wrong)
         adds = whole and scene.task.policy.rule.name == "mean"
-        added = edge_sums(received, declared_weights(received), scene.task.policy.parameters) if adds else None
+        added = (
+            edge_sums(received, used_weights(scene.task.policy, received), scene.task.policy.parameters)
+            if adds
+            else None
+        )
         summed = _sums(scene, bench, signed.message, edge, received, added)
         complete = complete and (whole or summed is not None)
         if adds and scene.task.policy.pay != "scores":  # scores need them again; sums alone do not

@@ -184,7 +184,7 @@ def _budget(scene: Scene, bench: Bench) -> None:
         bench.invalid("header", "budget", str(error), by, fault="wrong-budget")
         return
     what = f"it is {short(header.budget)}, what is spent after round {header.round} hashes to {short(wanted)}"
-    if policy.privacy is None:
+    if policy.promise is None:
         what = f"it is {short(header.budget)}, this task has none"
     elif header.budget == ZERO32:
         what = f"it is hidden: what is spent after round {header.round} hashes to {short(wanted)}"

@@ -100,6 +100,8 @@ def teach(
     few samples first.
     """
     parameters = architectures.count(model_name)
+    if training.seconds is not None:
+        raise ConfigurationError("devices that train side by side have one clock: give epochs instead of seconds")
     if models.shape not in ((parameters,), (len(shares), parameters)) or len(seeds) != len(shares):
         raise ConfigurationError(
             f"models {models.shape} and {len(seeds)} seeds do not fit {len(shares)} devices of {parameters} numbers"

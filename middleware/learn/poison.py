@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from middleware.errors import ConfigurationError
 from middleware.learn import vector
 from middleware.learn.hardware import CPU, Hardware
-from middleware.learn.train import Trained, train
+from middleware.learn.train import Clock, Trained, train
 from middleware.learn.workload import Floats, Samples, Workload
 from middleware.maths import attack
 from middleware.policy import Policy
@@ -98,7 +98,7 @@ class Poisoned(Workload):
 
 def lie(
     text: str, workload: Workload, policy: Policy, model: Floats, round: int, node: int, last_move: Floats | None = None,
-    hardware: Hardware = CPU,
+    hardware: Hardware = CPU, clock: Clock | None = None,
 ) -> Trained:  # fmt: skip
     """What a device that lies as `text` says sends in a round, in the form of what training returns.
 
@@ -109,14 +109,14 @@ def lie(
     if text.partition(":")[0] in attack.IN_SAMPLES:
         classes = int(workload.test().labels.max()) + 1
         turned = Poisoned(workload, poisoned(workload.data(), text, classes, generator))
-        result = train(turned, policy, model, round, node, hardware)
+        result = train(turned, policy, model, round, node, hardware, clock)
         return result._replace(update=result.update * np.float32(attack.in_samples_number(text)))
     told = attack.parse(text)
-    own = train(workload, policy, model, round, node, hardware)
+    own = train(workload, policy, model, round, node, hardware, clock)
     views = [own.update]
     if told.attack.colludes:
         views += [
-            train(workload, policy, model, round, node + number * VIEW_STRIDE, hardware).update
+            train(workload, policy, model, round, node + number * VIEW_STRIDE, hardware, clock).update
             for number in range(1, VIEWS)
         ]
     seen = attack.Seen(own.update, np.stack(views), generator, last_move, max(1, policy.rule.f))

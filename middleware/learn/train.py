@@ -2,11 +2,14 @@
 
     velocity <- momentum * velocity + gradient;  model <- model - learning_rate * velocity       (torch.optim.SGD)
 
+With a fixed time instead of epochs (anytime minibatch) a device goes on until its clock says that the time is over, and
+declares the samples that it got through. The clock is an argument: middleware has none.
+
 Under FedProx the gradient has mu * (model - model of the round) added to it.
 
 The velocity starts at zero in every round, so that a device keeps no state but the residual of its codec. Batches are
 drawn without replacement, epoch by epoch, by a generator seeded with (task seed, round, node): a device that was killed
-trains to the same update again. The caller sets the number of torch's threads.
+trains to the same update again, unless time decides when it ends. The caller sets the number of torch's threads.
 """
 
 from __future__ import annotations
@@ -28,13 +31,16 @@ from middleware.learn.workload import Samples, Workload
 from middleware.policy import Policy, Training
 
 Floats = npt.NDArray[np.float32]
+Clock = Callable[[], float]  # seconds since any moment
+Step = Callable[[Tensor, Tensor], Tensor]  # one step on a batch's features and labels; its loss
 
 EVALUATION_BATCH = 1024  # samples
 LARGEST_LOSS = 1e9  # what is reported for a model whose loss has no finite value
 
 
 class Trained(NamedTuple):
-    """new - old (d,) after `steps` gradient steps on `samples` samples; `metrics` has the last epoch's mean loss."""
+    """new - old (d,) after `steps` gradient steps on `samples` samples (with a fixed time: as many as were gone through);
+    `metrics` has the last epoch's mean loss."""
 
     update: Floats
     samples: int
@@ -43,23 +49,44 @@ class Trained(NamedTuple):
 
 
 def train(
-    workload: Workload, policy: Policy, model: Floats, round: int, node: int, hardware: Hardware = CPU
+    workload: Workload, policy: Policy, model: Floats, round: int, node: int, hardware: Hardware = CPU,
+    clock: Clock | None = None,
 ) -> Trained:  # fmt: skip
-    """Train `model` (d,) on the workload's data for the policy's epochs.
+    """Train `model` (d,) on the workload's data for the policy's epochs, or for its seconds on `clock`.
 
-    ConfigurationError when training diverges: a vector that is not finite has no place on the grid.
+    ConfigurationError when training diverges: a vector that is not finite has no place on the grid; and for a fixed time
+    without a clock.
     """
     data, plan = workload.data(), policy.training
     bound = vector.bind(workload.model(), model, hardware.device)
     step = _stepper(bound, workload, plan, hardware)
     batches = _batches(data, plan.batch, np.random.default_rng([policy.seed, round, node]), hardware)
     per_epoch = math.ceil(len(data) / plan.batch)
-    losses = [step(*batch) for batch in islice(batches, plan.epochs * per_epoch)]
+    if plan.seconds is None:
+        losses, seen = [step(*batch) for batch in islice(batches, plan.epochs * per_epoch)], len(data)
+    else:
+        losses, seen = _until(step, batches, plan.seconds, clock)
     update = bound.values.cpu().numpy() - model
     loss = float(torch.stack(losses[-per_epoch:]).mean())
     if not np.isfinite(update).all() or not math.isfinite(loss):
         raise ConfigurationError(f"training diverged in round {round}: lower the learning rate ({plan.learning_rate})")
-    return Trained(update, len(data), len(losses), {"loss": loss})
+    return Trained(update, seen, len(losses), {"loss": loss})
+
+
+def _until(
+    step: Step, batches: Iterator[tuple[Tensor, Tensor]], seconds: float, clock: Clock | None
+) -> tuple[list[Tensor], int]:
+    """(each batch's loss, samples that were gone through) of one step at least, until `seconds` have passed."""
+    if clock is None:
+        raise ConfigurationError("this task's devices train for a fixed time: a clock must be given")
+    end, losses, seen = clock() + seconds, list[Tensor](), 0
+    for features, labels in batches:
+        losses.append(step(features, labels))
+        losses[-1].item()  # an accelerator is waited for: what is only queued has not been computed
+        seen += len(labels)
+        if clock() >= end:
+            break
+    return losses, seen
 
 
 def evaluate(
@@ -113,7 +140,7 @@ def _batches(
 
 def _stepper(
     bound: vector.Bound, workload: Workload, plan: Training, hardware: Hardware
-) -> Callable[[Tensor, Tensor], Tensor]:  # fmt: skip
+) -> Step:  # fmt: skip
     """One step of SGD on one batch; returns the batch's loss as a tensor, so that nobody waits for an accelerator."""
     velocity, start = torch.zeros_like(bound.values), bound.values.clone()
 

@@ -1,39 +1,47 @@
-"""Learning without a centre: each peer has a model of its own and averages it with its neighbours'.
+"""Learning without one model: each peer has its own and averages it with its neighbours', in integers that add up exactly.
 
-    GoSGD        a peer sends its model and half of its mass to one other; who receives takes the average weighted by
-                 mass (Blot et al. 2016, algorithm 1). Mass moves and is never made, so the average weighted by mass,
-                 what is under way included, never changes.
-    Choco        everyone keeps a public copy of itself and of its neighbours, sends only the compressed difference
-                 to its own, and moves towards the copies (Koloskova et al. 2019, algorithm 1). With a codec that keeps
-                 a share of the norm it converges linearly; averaging compressed models themselves does not.
     Gossip-PGA   plain gossip x <- W x, and every H steps one exact global average (Chen et al. 2021, algorithm 1)
-    push-sum     peers send shares of (x, w) along directed links; z = x / w tends to the true average whatever the links
+    Choco        everyone's public copy moves by the compressed difference to the model, and the models move towards the
+                 copies (Koloskova et al. 2019, algorithm 1). With a codec that keeps a share of the norm it converges
+                 linearly; averaging compressed models themselves does not.
+    push-sum     peers send shares of (y, w) along directed links; x = y / w tends to the true average whatever the links
                  (Kempe et al. 2003; with gradients SGP: Assran et al. 2019, algorithm 1)
+    GoSGD        push-sum in which a peer sends half of itself to one other (Blot et al. 2016, algorithm 1)
 
-Every function is one peer's move on values: nothing here knows how messages travel, how late, or in which order. Vectors
-are float64 or float32 (d,). Mixing weights W (n, n) have rows and columns that add up to 1 where links go both ways
-(`metropolis`); along directed links only the columns do (`column_stochastic`).
+Everything here is integers, so that whoever repeats a step gets the same bits. What is averaged is a numerator y, int64 (n, d),
+over a mass w, int64 (n,): peer i's model is y[i] / w[i]. Where links go both ways, averaging is a flow along each link,
+
+    y[i] += f,  y[j] -= f,   f = (y[j] - y[i]) / (1 + the larger degree), rounded down,
+
+which is W y with Metropolis weights, and whatever the rounding, nothing is made or lost. Shares of push-sum
+are rounded down too, and the sender keeps the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-Vector = npt.NDArray[np.floating[Any]]
-Matrix = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 Links = Mapping[int, Sequence[int]]  # peer -> those it sends to, itself left out
+
+GAMMA_ONE: Final = 256
 
 # --------------------------------------------------------------------------------------------------------------- who links
 
 
+def complete(peers: int) -> dict[int, tuple[int, ...]]:
+    """Everyone with everyone."""
+    return {peer: tuple(other for other in range(peers) if other != peer) for peer in range(peers)}
+
+
 def ring(peers: int) -> dict[int, tuple[int, ...]]:
-    """Each peer and its two neighbours."""
+    """Each peer and its two neighbours; two peers have each other, and one has nobody."""
     if peers < 3:
-        raise ValueError(f"a ring needs at least 3 peers, not {peers}")
+        return complete(peers)
     return {peer: ((peer - 1) % peers, (peer + 1) % peers) for peer in range(peers)}
 
 
@@ -43,123 +51,118 @@ def exponential(peers: int) -> dict[int, tuple[int, ...]]:
     return {peer: tuple((peer + hop) % peers for hop in hops) for peer in range(peers)}
 
 
-def metropolis(links: Links) -> Matrix:
-    """Symmetric mixing weights (n, n): 1 / (1 + the larger degree) on each link, the rest at home.
+class _Flow(NamedTuple):
+    one: int
+    other: int
+    parts: int  # of the difference, one flows
 
-    ValueError where a link goes one way only: no weights on it could keep the average.
-    """
-    weights = np.zeros((len(links), len(links)))
-    for peer, others in links.items():
+
+def _flows(links: Links) -> list[_Flow]:
+    """Each link once, with Metropolis' part. ValueError where a link goes one way only: no flow on it keeps the average."""
+    found = []
+    for peer, others in sorted(links.items()):
         for other in others:
             if peer not in links[other]:
                 raise ValueError(f"peer {peer} sends to {other}, but not back: use push-sum")
-            weights[peer, other] = 1 / (1 + max(len(others), len(links[other])))
-    np.fill_diagonal(weights, 1 - weights.sum(axis=1))
-    return weights
+            if peer < other:
+                found.append(_Flow(peer, other, 1 + max(len(others), len(links[other]))))
+    return found
 
 
-def column_stochastic(links: Links) -> Matrix:
-    """Push-sum's weights (n, n): column j says how peer j shares itself out, evenly with those it sends to and itself."""
-    weights = np.zeros((len(links), len(links)))
-    for peer, others in links.items():
-        weights[[peer, *others], peer] = 1 / (1 + len(others))
-    return weights
+# ------------------------------------------------------------------------------------------------------------- both ways
 
 
-# ------------------------------------------------------------------------------------------------------------------ GoSGD
+def mix(values: Integers, links: Links, gamma: int = GAMMA_ONE) -> Integers:
+    """One step of gossip over `values` (n, d) along links that go both ways; `gamma` of 256 parts of it."""
+    return _flowed(values, values, links, gamma)
+
+
+def choco(
+    values: Integers, copies: Integers, links: Links, gamma: int, count: int
+) -> tuple[Integers, Integers]:  # fmt: skip
+    """(values, copies) after one step: each copy (n, d) moves by the `count` largest differences to its model, which is what
+    its peer sends, and models move `gamma` of 256 parts of a gossip step over the copies."""
+    copies = copies + np.stack([_largest(difference, count) for difference in values - copies])
+    return _flowed(values, copies, links, gamma), copies
+
+
+def _flowed(values: Integers, seen: Integers, links: Links, gamma: int) -> Integers:
+    out = values.copy()
+    for one, other, parts in _flows(links):
+        flow = (seen[other] - seen[one]) * gamma // (GAMMA_ONE * parts)
+        out[one] += flow
+        out[other] -= flow
+    return out
+
+
+def _largest(difference: Integers, count: int) -> Integers:
+    """The `count` largest in magnitude, the others zero; of equal ones those at lower places."""
+    if count >= difference.size:
+        return difference
+    order = np.argsort(-np.abs(difference), kind="stable")[:count]
+    kept = np.zeros_like(difference)
+    kept[order] = difference[order]
+    return kept
+
+
+# --------------------------------------------------------------------------------------------------------------- one way
 
 
 class Massed(NamedTuple):
-    """A model and its mass: what a peer holds, and what a message carries."""
+    """A numerator (d,) and its mass: what a peer holds, and what a message carries. Their quotient is the model."""
 
-    vector: Vector
-    mass: float
-
-
-def gosgd_push(peer: Massed) -> tuple[Massed, Massed]:
-    """(what the peer keeps, what it sends): the same model, half of the mass each."""
-    half = Massed(peer.vector, peer.mass / 2)
-    return half, half
-
-
-def gosgd_receive(peer: Massed, message: Massed) -> Massed:
-    """The average of both models weighted by mass, and both masses."""
-    mass = peer.mass + message.mass
-    return Massed((peer.mass * peer.vector + message.mass * message.vector) / mass, mass)
-
-
-# ------------------------------------------------------------------------------------------------------------------ Choco
-
-
-class Public(NamedTuple):
-    """A peer's model and the public copies that it keeps: of itself and of each neighbour, by peer."""
-
-    vector: Vector
-    copies: dict[int, Vector]
-
-
-def choco_start(vector: Vector, itself: int, neighbours: Sequence[int]) -> Public:
-    """Everyone's copies start at zero, so that all who keep one keep the same."""
-    return Public(vector, {peer: np.zeros_like(vector) for peer in (itself, *neighbours)})
-
-
-def choco_difference(peer: Public, itself: int, compress: Callable[[Vector], Vector]) -> Vector:
-    """What the peer sends to all neighbours, and hears itself: the compressed way from its public copy to its model."""
-    return compress(peer.vector - peer.copies[itself])
-
-
-def choco_hear(peer: Public, sender: int, difference: Vector) -> Public:
-    """The sender's copy, moved by what it sent. KeyError for somebody who is no neighbour."""
-    return Public(peer.vector, peer.copies | {sender: peer.copies[sender] + difference})
-
-
-def choco_mix(peer: Public, itself: int, weights: Mapping[int, float], gamma: float) -> Public:
-    """Move towards the neighbours' copies: x + gamma * sum_j w_j (copy_j - own copy); `weights` by neighbour."""
-    own, moved = peer.copies[itself], peer.vector.copy()
-    for other, weight in weights.items():
-        moved += gamma * weight * (peer.copies[other] - own)
-    return Public(moved, peer.copies)
-
-
-# ------------------------------------------------------------------------------------------------------------- Gossip-PGA
-
-
-def gossip_mix(vectors: Vector, weights: Matrix) -> Vector:
-    """W x for all peers at once, vectors (n, d)."""
-    return np.asarray(weights @ vectors)
-
-
-def gossip_pga(vectors: Vector, weights: Matrix, step: int, period: int) -> Vector:
-    """Step number `step`, from 1: the exact average for everyone if `period` divides it, else one mixing. 0: never."""
-    if period and step % period == 0:
-        return np.broadcast_to(vectors.mean(axis=0), vectors.shape).copy()
-    return gossip_mix(vectors, weights)
-
-
-# --------------------------------------------------------------------------------------------------------------- push-sum
-
-
-class Pushed(NamedTuple):
-    """A numerator (d,) and a denominator: what a peer holds, and what a message carries. Their quotient is the model."""
-
-    numerator: Vector
-    weight: float
+    numerator: Integers
+    mass: int
 
     @property
-    def model(self) -> Vector:
-        """z = x / w: where the gradient of SGP is taken, and what the peer answers with."""
-        return np.asarray(self.numerator / self.weight)
+    def model(self) -> npt.NDArray[np.float64]:
+        """Where the gradient of SGP is taken, and what the peer answers with."""
+        return self.numerator / self.mass
+
+    def with_(self, message: Massed) -> Massed:
+        """After a message came in: both numerators and both masses, which is the average weighted by mass."""
+        return Massed(self.numerator + message.numerator, self.mass + message.mass)
 
 
-def push_sum_shares(peer: Pushed, column: Mapping[int, float]) -> dict[int, Pushed]:
-    """What goes to whom, itself included, by the peer's column of the weights. ValueError unless it adds up to 1."""
-    if abs(sum(column.values()) - 1) > 1e-12:
-        raise ValueError(f"shares add up to {sum(column.values())}: mass would be made or lost")
-    return {to: Pushed(share * peer.numerator, share * peer.weight) for to, share in column.items()}
+def shared_out(peer: Massed, receivers: int) -> tuple[Massed, Massed]:
+    """(what the peer keeps, what each receiver gets): even shares among all of them and itself, and the rest stays.
+
+    The numerator goes in proportion to the mass that goes, so that a message says its sender's model to one unit however
+    little mass is left. A peer with less mass than there are shares keeps everything: a message without mass has no model.
+    """
+    mass = peer.mass // (receivers + 1)
+    if mass == 0:
+        return peer, Massed(np.zeros_like(peer.numerator), 0)
+    whole, rest = np.divmod(peer.numerator, peer.mass)  # apart, for the product with a mass may pass 64 bits
+    sent = Massed(whole * mass + rest * mass // peer.mass, mass)
+    return Massed(peer.numerator - receivers * sent.numerator, peer.mass - receivers * sent.mass), sent
 
 
-def push_sum_gather(messages: Sequence[Pushed]) -> Pushed:
-    """The sum of what came in, a peer's own share among it."""
-    return Pushed(
-        np.asarray(sum(message.numerator for message in messages)), sum(message.weight for message in messages)
-    )
+def push_sum(values: Integers, masses: Integers, links: Links) -> tuple[Integers, Integers]:
+    """(values (n, d), masses (n,)) after every peer sent even shares of itself along its links."""
+    kept = [Massed(value, int(mass)) for value, mass in zip(values, masses, strict=True)]
+    inbox: dict[int, list[Massed]] = {peer: [] for peer in links}
+    for peer, others in sorted(links.items()):
+        kept[peer], sent = shared_out(kept[peer], len(others))
+        for other in others:
+            inbox[other].append(sent)
+    for peer, messages in inbox.items():
+        for message in messages:
+            kept[peer] = kept[peer].with_(message)
+    return np.stack([one.numerator for one in kept]), np.array([one.mass for one in kept], np.int64)
+
+
+def gosgd(values: Integers, masses: Integers, receivers: Sequence[int]) -> tuple[Integers, Integers]:
+    """The same after every peer sent half of itself to one other; a peer that names itself sends nothing."""
+    return push_sum(values, masses, {peer: () if to == peer else (to,) for peer, to in enumerate(receivers)})
+
+
+# ---------------------------------------------------------------------------------------------------------------- for all
+
+
+def average(values: Integers, masses: Integers) -> Integers:
+    """int64 (d,): the average weighted by mass, rounded down."""
+    total = int(masses.sum())
+    if total <= 0:
+        raise ValueError("no mass, no average")
+    return np.asarray(values.sum(axis=0) // total)

@@ -41,6 +41,20 @@ def _masked(rule: Rule) -> str:
     return f"masked updates can only be added up, and {rule.name} must see each one: use --aggregator mean"
 
 
+def _weighed(rule: Rule) -> str:
+    if rule.adds:
+        return ""
+    return f"{rule.name} does not weigh updates by samples, so staleness has no weight to change: use --aggregator mean"
+
+
+def _alone(rule: Rule) -> str:
+    if rule.adds:
+        return ""
+    return (
+        f"with --peers each edge adds up its own devices' updates, and {rule.name} must see all: use --aggregator mean"
+    )
+
+
 COLUMNS: Final[dict[str, Callable[[Rule], str]]] = {
     "flat": lambda rule: "",
     "two-level": _one_place,
@@ -48,6 +62,8 @@ COLUMNS: Final[dict[str, Callable[[Rule], str]]] = {
     "scores": _scored,
     "dp": _private,
     "masks": _masked,
+    "staleness": _weighed,
+    "peers": _alone,
 }
 
 

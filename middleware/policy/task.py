@@ -10,7 +10,8 @@ from middleware.errors import require
 from middleware.policy.codec import CodecSpec
 from middleware.policy.combinations import refusal
 from middleware.policy.grid import Grid
-from middleware.policy.privacy import Privacy
+from middleware.policy.peers import MOST_PEERS, Peers
+from middleware.policy.privacy import LocalPrivacy, Privacy, Promise, RecordPrivacy
 from middleware.policy.rule import Rule
 from middleware.policy.schedule import Schedule
 from middleware.policy.server import Server
@@ -20,6 +21,9 @@ from middleware.types import LIMITS
 ARRANGEMENTS: Final = ("flat", "two-level")
 PAYS: Final = ("participation", "scores")
 MOST_SLICES: Final = 4096
+MOST_WEIGHED: Final = (
+    1 << 37
+)  # samples times grid units: 2**10 times it (a staleness weight), 2**16 times, is below 2**63
 STATE_OVERHEAD: Final = 4 * 1024 * 1024  # bytes of a state beside its vectors: the standing of nodes, and lengths
 
 
@@ -48,6 +52,9 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     evaluation_slices: int = 0  # how many there are; each round is measured on one
     server: Server | None = None  # None: the model moves by the aggregate itself
     privacy: Privacy | None = None  # None: the aggregate is released as it is
+    local: LocalPrivacy | None = None  # None: updates leave their devices as they are
+    records: RecordPrivacy | None = None  # None: devices train without noise
+    peers: Peers | None = None  # None: one model, everywhere
     schedule: Schedule | None = None  # None: a round waits for everyone, up to its deadline
 
     def __post_init__(self) -> None:
@@ -93,14 +100,90 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 unset = (self.evaluation, self.evaluation_slices) == ("", 0)
                 require(unset, "evaluation slices belong to pay = scores, and to rules that measure")
 
+        made = [one for one in (self.privacy, self.local, self.records) if one is not None]
+        require(len(made) <= 1, "one promise of privacy a task: central, local or of records")
+        require(
+            not made or self.pay == "participation",
+            "scores tell of single updates, and --dp hides them: use --pay participation",
+        )
         if self.privacy is not None:
             self._require_private()
+        if self.local is not None:
+            self._require_local(self.local)
+        if self.records is not None:
+            plain = self.training.proximal is None and self.training.seconds is None
+            require(
+                plain,
+                "DP-SGD bounds each record's gradient and counts its steps: use no --proximal or --seconds with it",
+            )
+        if self.peers is not None:
+            self._require_peers(self.peers)
+        if self.training.seconds is not None:
+            self._require_anytime(self.training.seconds)
+        if self.schedule is not None and self.schedule.arrivals is not None:
+            self._require_arrivals(self.schedule.arrivals, self.schedule.staleness is not None)
+
+    def _require_peers(self, peers: Peers) -> None:
+        self._require_together("peers")
+        require(
+            self.server is None,
+            "a server step moves one model, and with --peers each edge has its own: use no --server",
+        )
+        require(self.pay == "participation", "scores are measured on one model: use --pay participation with --peers")
+        require(self.privacy is None, "the noise of --dp-mode central covers one sum: use no --peers with it")
+        require(self.arrivals == 0, "with --arrivals an update starts from one older model: use no --peers with it")
+        room = LIMITS.blob_bytes - STATE_OVERHEAD
+        wanted = self.parameters * 8 * (2 if peers.kind == "choco" else 1) * MOST_PEERS
+        require(
+            wanted <= room,
+            f"{self.parameters} parameters: {MOST_PEERS} edges' models do not fit a blob, at most "
+            f"{self.parameters * room // wanted} parameters do",
+        )
+
+    def _require_anytime(self, seconds: float) -> None:
+        require(
+            seconds < self.round_seconds,
+            f"devices that train for {seconds:g} s cannot deliver in rounds of {self.round_seconds:g} s: raise round_seconds",
+        )
+        require(
+            self.privacy is None and self.local is None,
+            "under --dp every client weighs the same: a fixed time (--seconds) cannot weigh it",
+        )
+
+    def _require_arrivals(self, arrivals: int, weighed: bool) -> None:
+        if weighed:
+            self._require_together("staleness")
+        require(
+            self.arrangement == "flat",
+            "arrivals are counted where updates arrive, and two-level edges pass none on: use --arrangement flat",
+        )
+        require(
+            arrivals >= self.min_updates,
+            f"a round of {arrivals} arrivals would be void: min_updates is {self.min_updates}, raise --arrivals or lower it",
+        )
+        require(
+            self.pay == "participation",
+            "scores are measured against the round's own model, and with --arrivals updates start from older ones: "
+            "use --pay participation",
+        )
+        require(self.privacy is None, "--dp divides by the clients of a whole round: use no --arrivals with it")
+        require(
+            not weighed or self.samples_cap << (self.grid.bits - 1) <= MOST_WEIGHED,
+            f"samples_cap {self.samples_cap} times a staleness weight does not fit the sums of a {self.grid.bits}-bit grid: "
+            f"at most {MOST_WEIGHED >> (self.grid.bits - 1)}",
+        )
+
+    def _require_local(self, local: LocalPrivacy) -> None:
+        require(self.codec.name == "none", "a codec's payload is cut after it was noised: use --codec none with --dp")
+        require(self.samples_cap == 1, "under --dp every client weighs the same: use --samples-cap 1")
+        require(
+            local.room <= self.grid.limit,
+            f"noise on the device needs magnitudes up to {local.room}, the grid ends at {self.grid.limit}: use more "
+            "--grid-bits, or a coarser --grid-exponent",
+        )
 
     def _require_private(self) -> None:
         self._require_together("dp")
-        require(
-            self.pay == "participation", "scores tell of single updates, and --dp hides them: use --pay participation"
-        )
         require(
             self.arrangement == "flat", "an edge's sums would be out before the noise: use --arrangement flat with --dp"
         )
@@ -139,12 +222,22 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
     @property
+    def promise(self) -> Promise | None:
+        """What the task promises about privacy, whoever adds the noise."""
+        return self.privacy or self.local or self.records
+
+    @property
     def backup_devices(self) -> int:
         return self.schedule.backup_devices if self.schedule is not None else 0
 
     @property
     def backup_edges(self) -> int:
         return self.schedule.backup_edges if self.schedule is not None else 0
+
+    @property
+    def arrivals(self) -> int:
+        """After how many updates a round is closed; 0 where it waits for who is expected."""
+        return (self.schedule.arrivals or 0) if self.schedule is not None else 0
 
 
 class Task(msgspec.Struct, frozen=True):

@@ -10,6 +10,11 @@ A parent opens a round with the children it expects. A child that has not asked 
 one is not expected, so that one dead device costs the others one deadline and not one a round. The round closes as soon
 as every expected child has delivered, or at its deadline: the deadline is a timer (`Alarm`), never an event that
 somebody else's message has to bring.
+
+Where a round closes by arrivals, it is the cloud that counts: each update that an edge has passed on is `Counted`, whoever
+made it. With the last one that is waited for the cloud asks its edges to close (`Hurry`), and they do (`Hurried`) with
+what they have promised a place for; nobody who was not done is missing then. The cloud's own round ends as ever, when
+its edges have reported.
 """
 
 from __future__ import annotations
@@ -35,13 +40,15 @@ class Phase(StrEnum):
 
 class Opened(msgspec.Struct, frozen=True):
     """A round begins; `children` are all that may deliver, `deadline` is a time on the shell's clock in seconds. The round
-    does not wait for the last `spare` of them (backup workers)."""
+    does not wait for the last `spare` of them (backup workers). With `arrivals` above 0 the children are asked to close once
+    so many updates were counted."""
 
     task: int
     round: int
     children: frozenset[int]
     deadline: float
     spare: int = 0
+    arrivals: int = 0
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -54,6 +61,14 @@ class Arrived(msgspec.Struct, frozen=True):
     """A child's contribution was accepted and is durable."""
 
     child: int
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """An update that a child passed on can be used and is durable."""
+
+
+class Hurried(msgspec.Struct, frozen=True):
+    """The parent above asks to close: enough updates have arrived, from here or elsewhere."""
 
 
 class Rang(msgspec.Struct, frozen=True):
@@ -79,7 +94,7 @@ class Answered(msgspec.Struct, frozen=True):
     """The parent gave a receipt, or refused for good."""
 
 
-Event = Opened | Asked | Arrived | Rang | Settled | Offered | Trained | Answered
+Event = Opened | Asked | Arrived | Counted | Hurried | Rang | Settled | Offered | Trained | Answered
 
 # --------------------------------------------------------------------------------------------------------------- effects
 
@@ -96,6 +111,10 @@ class Close(msgspec.Struct, frozen=True):
     missing: frozenset[int]
 
 
+class Hurry(msgspec.Struct, frozen=True):
+    """Ask the children to close: as many updates were counted as the round waits for."""
+
+
 class Train(msgspec.Struct, frozen=True):
     """Compose the update of this round, or find the one that a crash interrupted."""
 
@@ -107,7 +126,7 @@ class Send(msgspec.Struct, frozen=True):
     """Deliver the composed update until the parent answers or the round is over."""
 
 
-Effect = Alarm | Close | Train | Send
+Effect = Alarm | Close | Hurry | Train | Send
 
 # ---------------------------------------------------------------------------------------------------------------- states
 
@@ -122,7 +141,9 @@ class Parent(msgspec.Struct, frozen=True):
     arrived: frozenset[int] = frozenset()
     absent: frozenset[int] = frozenset()
     deadline: float = 0.0
-    quota: int = 0  # arrivals that close the round, whoever is missing
+    quota: int = 0  # children whose arrival closes the round, whoever is missing
+    arrivals: int = 0  # updates, of whatever child, after which the children are asked to close; 0: they are not
+    counted: int = 0
 
     @property
     def missing(self) -> frozenset[int]:
@@ -144,6 +165,8 @@ PARENT: dict[tuple[Phase, type], Phase] = {
     (Phase.OPEN, Opened): Phase.OPEN,  # the offer moved on while this round was still gathering
     (Phase.OPEN, Asked): Phase.OPEN,
     (Phase.OPEN, Arrived): Phase.OPEN,  # CLOSED once nobody is missing, or as many arrived as are waited for
+    (Phase.OPEN, Counted): Phase.OPEN,
+    (Phase.OPEN, Hurried): Phase.CLOSED,
     (Phase.OPEN, Rang): Phase.OPEN,  # CLOSED once the deadline has passed
     (Phase.CLOSED, Asked): Phase.CLOSED,
     (Phase.CLOSED, Rang): Phase.CLOSED,
@@ -171,9 +194,9 @@ def step_parent(state: Parent, event: Event, now: float) -> tuple[Parent, tuple[
     """One move of the gathering side. `now` and the deadline are seconds on one clock of the shell's choice."""
     phase = _next(PARENT, state.phase, event)
     match event:
-        case Opened(task, round, children, deadline, spare):
-            waited = quota(len(children), spare)
-            state = Parent(phase, task, round, children - state.absent, frozenset(), state.absent, deadline, waited)
+        case Opened(task, round, children, deadline, spare, arrivals):
+            waited, expected = quota(len(children), spare), children - state.absent
+            state = Parent(phase, task, round, expected, frozenset(), state.absent, deadline, waited, arrivals)
             return state, (Alarm(deadline),)
         case Asked(child):
             return msgspec.structs.replace(state, absent=state.absent - {child}), ()
@@ -181,6 +204,11 @@ def step_parent(state: Parent, event: Event, now: float) -> tuple[Parent, tuple[
             state = msgspec.structs.replace(state, arrived=state.arrived | {child}, absent=state.absent - {child})
             enough = not state.missing or len(state.arrived) >= state.quota
             return _close(state) if enough else (state, ())
+        case Counted():
+            state = msgspec.structs.replace(state, counted=state.counted + 1)
+            return state, (Hurry(),) if state.counted == state.arrivals else ()
+        case Hurried():
+            return msgspec.structs.replace(state, phase=phase), (Close(frozenset()),)
         case Rang() if phase is Phase.OPEN:
             return _close(state) if now >= state.deadline else (state, (Alarm(state.deadline),))
         case _:

@@ -1,4 +1,4 @@
-"""What a task carries from round to round besides its model: the rule's memory, and the server step's vectors.
+"""What a task carries from round to round besides its model: the rule's memory, the server step's vectors, edges' models.
 
 A round takes the last round's state and leaves the next one (`settlement`). The state is a blob beside the model's, its digest
 is in the manifest and so in the header: a cloud that is started again goes on from it, and an auditor recomputes it to the bit.
@@ -26,7 +26,7 @@ EMPTY = State()
 
 def carries(policy: Policy) -> bool:
     """Whether rounds of this task leave a state at all."""
-    return policy.rule.remembers or policy.rule.measures or vectors(policy) > 0
+    return policy.rule.remembers or policy.rule.measures or vectors(policy) > 0 or policy.peers is not None
 
 
 def vectors(policy: Policy) -> int:
@@ -41,6 +41,8 @@ def read(policy: Policy, blob: bytes) -> State:
         raise PeerFault("malformed", f"it holds a rule's memory, and {policy.rule.name} has none")
     if state.measured and not policy.rule.measures:
         raise PeerFault("malformed", f"it holds measurements, and {policy.rule.name} makes none")
+    if state.peers and policy.peers is None:
+        raise PeerFault("malformed", "it holds edges' models, and this task's edges have one together")
     if state.vectors:
         kind = "step" if policy.server is None else policy.server.kind
         if not server.sound(kind, state.vectors, policy.parameters):

@@ -17,8 +17,9 @@ import msgspec
 
 from middleware.maths import aggregate, reward
 from middleware.maths.aggregate import Given, Memory
+from middleware.maths.schedule import UNIT
 from middleware.policy import Policy
-from middleware.protocol import budget, memory, sums
+from middleware.protocol import budget, memory, peering, staleness, sums
 from middleware.protocol.measuring import Measure, Questions, slice_of
 from middleware.protocol.sums import Summed, SumTree
 from middleware.protocol.update import Floats, Integers
@@ -27,6 +28,7 @@ from middleware.types import ZERO32, EdgeLeaf, Header, Leaf
 from middleware.wire import tensors
 from middleware.wire.commitment import Context
 from middleware.wire.manifest import Manifest, ManifestEdge, ManifestUpdate, encode_manifest
+from middleware.wire.message import Update, decode_stored
 from middleware.wire.state import State
 
 NO_MEMORY = Memory()
@@ -109,6 +111,14 @@ def declared_weights(updates: Sequence[Received]) -> dict[int, int]:
     return {update.leaf.node: update.leaf.weight for update in updates if not update.refused}
 
 
+def used_weights(policy: Policy, updates: Sequence[Received]) -> dict[int, int]:
+    """As `declared_weights`, and where staleness weighs, times what it makes of each."""
+    if not staleness.weighs(policy):
+        return declared_weights(updates)
+    usable = [decode_stored(update.frame, Update).message for update in updates if not update.refused]
+    return {message.sender: staleness.weight_of(message, policy) for message in usable}
+
+
 def weights_entries(updates: Sequence[Received], weights: Mapping[int, int]) -> list[tuple[int, int]]:
     """(node, weight) of one edge's updates in index order: 0 for what was refused or not selected."""
     return [(u.leaf.node, 0 if u.refused else weights.get(u.leaf.node, 0)) for u in updates]
@@ -128,7 +138,7 @@ def combine(
     groups, rule = by_group(edges, forced), policy.rule
     usable = [u for group in groups for u in group if not u.refused]
     if rule.adds:
-        weights = declared_weights(usable)
+        weights = used_weights(policy, usable)
         members = [edge.summed if edge.summed is not None else sums.NOTHING for edge in edges]
         members += [edge_sums(group, weights, policy.parameters) for group in groups[len(edges) :]]
         return weights, sums.over(members), recalled
@@ -183,6 +193,14 @@ def settle(
         weights, summed, left = combine(policy, edges, forced, inputs.root, memory.recall(state), asked)
         state = memory.remember(policy, state, left, asked.answers if asked is not None else ())
     applied, model, chunks_root = divided(summed), opening.model, summed.node
+    if staleness.weighs(policy) and summed.vector is not None:
+        used = [u for group in groups for u in group if not u.refused]
+        applied = aggregate.divide(summed.vector, UNIT * sum(u.leaf.weight for u in used))
+    if policy.peers is not None and not void:
+        applied, rows = peering.advance(
+            policy, state.peers, _sums_by_edge(policy, edges, forced), opening.round, inputs.root
+        )
+        state = msgspec.structs.replace(state, peers=rows)
     spent = budget.committed(policy, opening.policy_hash, opening.round)
     if policy.privacy is not None:
         key = budget.noise_key(policy.privacy, opening.secret, inputs.root, opening.task, opening.round)
@@ -239,6 +257,14 @@ def finish(settlement: Settlement, metrics: bytes) -> tuple[Header, bytes]:
     """Put the evaluation's metrics (canonical JSON) into the manifest and its digest into the header."""
     blob = encode_manifest(msgspec.structs.replace(settlement.manifest, metrics=metrics))
     return msgspec.structs.replace(settlement.header, manifest=hashlib.sha256(blob).digest()), blob
+
+
+def _sums_by_edge(policy: Policy, edges: Sequence[Reported], forced: Forced) -> dict[int, Summed]:
+    """What each edge's devices learned; a forced update counts with the edge that its device stands below."""
+    found = [(edge.leaf.edge, edge.summed if edge.summed is not None else sums.NOTHING) for edge in edges]
+    weights = declared_weights(forced.updates)
+    found += [(u.leaf.edge, edge_sums([u], weights, policy.parameters)) for u in forced.updates]
+    return peering.by_edge(found)
 
 
 def divided(summed: Summed) -> Integers | None:

@@ -19,11 +19,14 @@ import numpy.typing as npt
 
 from middleware.errors import PeerFault
 from middleware.maths import compress, grid
-from middleware.maths.compress import feedback, symbols
+from middleware.maths.compress import feedback
 from middleware.maths.privacy.clip import clip, within
-from middleware.policy import Policy
+from middleware.maths.privacy.noise import discrete_gaussian
+from middleware.policy import CodecSpec, Policy
+from middleware.protocol import staleness
 from middleware.trust import chunks, seal
 from middleware.trust.keys import NetworkKey
+from middleware.trust.stream import KeyStream
 from middleware.types import Leaf
 from middleware.wire.message import Update, Wrapped
 
@@ -31,6 +34,7 @@ Integers = npt.NDArray[np.signedinteger]
 Floats = npt.NDArray[np.float32]
 
 SALT_BYTES = 16
+STREAM_BYTES = 32  # key of the noise that a device adds
 SEED_BYTES = 16  # of the generator that codecs draw from
 
 
@@ -47,7 +51,7 @@ class Composed(msgspec.Struct, frozen=True):
 
 
 def keeps_residual(policy: Policy) -> bool:
-    return not policy.codec.unbiased
+    return policy.codec.choices is not None or not policy.codec.unbiased
 
 
 class Packed(msgspec.Struct, frozen=True):
@@ -60,12 +64,24 @@ class Packed(msgspec.Struct, frozen=True):
     saturated: int
 
 
-def pack(update: Floats, residual: Floats | None, policy: Policy, round: int, generator: np.random.Generator) -> Packed:
+def pack(
+    update: Floats, residual: Floats | None, policy: Policy, round: int, generator: np.random.Generator, choice: int = 0
+) -> Packed:  # fmt: skip
     """Put `update` (d,) and what earlier rounds kept back on the grid and through the codec.
 
-    A residual is one vector (d,); under dgc it is two, (2 d,): the momentum, then what it adds up to.
+    A residual is one vector (d,); under dgc it is two, (2 d,): the momentum, then what it adds up to. `choice` is the number of
+    the codec where the policy offers several (`choice.choose`).
     """
-    codec, bits, exponent = policy.codec, policy.grid.bits, policy.grid.exponent
+    if policy.codec.choices is None:
+        return _packed(policy.codec, update, residual, policy, round, generator)
+    packed = _packed(policy.codec.choices[choice], update, residual, policy, round, generator)
+    return msgspec.structs.replace(packed, payload=bytes([choice]) + packed.payload)
+
+
+def _packed(
+    codec: CodecSpec, update: Floats, residual: Floats | None, policy: Policy, round: int, generator: np.random.Generator
+) -> Packed:  # fmt: skip
+    bits, exponent = policy.grid.bits, policy.grid.exponent
     if codec.name == "dgc":
         if codec.clip is not None:
             update = feedback.clipped(update, codec.clip, policy.min_updates)
@@ -81,12 +97,21 @@ def pack(update: Floats, residual: Floats | None, policy: Policy, round: int, ge
         )
         return Packed(sent.payload, sent.integers, np.asarray(sent.residual, np.float32), wanted, sent.saturated)
     integers, saturated = grid.to_grid(update, bits, exponent)
-    if codec.name == "terngrad":
-        integers = symbols.clipped(integers)
     payload = compress.encode(codec.name, integers, bits, generator=generator)
     if codec.name != "none":
         integers = compress.decode(codec.name, payload, update.size, bits)
     return Packed(payload, integers, None, None, saturated)
+
+
+def unpack(payload: bytes | bytearray | memoryview, policy: Policy) -> tuple[CodecSpec, Integers]:
+    """(the codec that was used, the integers (d,)) of a payload; ValueError for any bytes that `pack` does not make."""
+    data, codec = memoryview(payload), policy.codec
+    if codec.choices is not None:
+        if not data or data[0] >= len(codec.choices):
+            number = data[0] if data else "none"
+            raise ValueError(f"codec number {number}: the policy offers {len(codec.choices)}, from 0")
+        codec, data = codec.choices[data[0]], data[1:]
+    return codec, compress.decode(codec.name, data, policy.parameters, policy.grid.bits)
 
 
 def compose(
@@ -98,17 +123,18 @@ def compose(
     metrics: bytes,
     readers: Iterable[bytes],
     random: Callable[[int], bytes],
+    choice: int = 0,
 ) -> Composed:
     """Turn `update` (d float32) into a sealed, committed message body.
 
     `place` is (task, round, node, edge, sequence); `readers` are ed25519 network keys to wrap the content key to;
-    `random(n)` returns n unpredictable bytes. Declared samples above the policy's cap count as the cap.
+    `random(n)` returns n unpredictable bytes; `choice` is as in `pack`. Declared samples above the policy's cap count as the cap.
     """
     task, round_number, node, edge, sequence = place
-    packed = pack(update, residual, policy, round_number, np.random.default_rng(list(random(SEED_BYTES))))
+    packed = pack(update, residual, policy, round_number, np.random.default_rng(list(random(SEED_BYTES))), choice)
     payload, integers = packed.payload, packed.integers
-    if policy.privacy is not None:
-        integers = clip(integers, policy.privacy.bound)
+    if policy.privacy is not None or policy.local is not None:
+        integers = protected(integers, policy, random)
         payload = compress.encode(policy.codec.name, integers, policy.grid.bits)
     salt = random(SALT_BYTES)
     key = seal.new_content_key(random)
@@ -128,6 +154,21 @@ def compose(
     return Composed(leaf, wrapped, metrics, body, packed.residual, packed.wanted, packed.saturated)
 
 
+def protected(integers: Integers, policy: Policy, random: Callable[[int], bytes]) -> Integers:
+    """What may leave the device of an update (d,): cut to the policy's bound, and with noise where the device adds it.
+
+    What the noise brings beyond the grid is cut off; the policy has room for six deviations.
+    """
+    if policy.privacy is not None:
+        return clip(integers, policy.privacy.bound)
+    if policy.local is None:
+        return integers
+    noise = discrete_gaussian(policy.local.variance, integers.size, KeyStream(random(STREAM_BYTES)).words)
+    limit = policy.grid.limit
+    noised: Integers = np.clip(clip(integers, policy.local.bound) + noise, -limit, limit).astype(integers.dtype)
+    return noised
+
+
 def content_key(wrapped: Iterable[Wrapped], reader: NetworkKey) -> bytes:
     """The content key, unwrapped with `reader`'s key; PeerFault("mismatch") if it was not wrapped to that reader."""
     for item in wrapped:
@@ -137,25 +178,27 @@ def content_key(wrapped: Iterable[Wrapped], reader: NetworkKey) -> bytes:
 
 
 class Opened(msgspec.Struct, frozen=True):
-    """A body that opened: integers on the grid (d) and the salt of their tree."""
+    """A body that opened: integers on the grid (d), the salt of their tree, and the codec that they came through."""
 
     integers: Integers
     salt: bytes
+    codec: CodecSpec
 
 
 def judge(message: Update, body: bytes | bytearray | memoryview, key: bytes, policy: Policy) -> Opened:
-    """Open and decode a body; PeerFault says "mismatch" or "off-grid". The caller has checked the body's digest."""
+    """Open and decode a body; PeerFault says "mismatch", "off-grid" or "stale". The caller has checked the body's digest."""
     leaf = message.leaf
+    staleness.base_of(message, policy)
     plain = memoryview(seal.open_sealed(key, body, seal.leaf_context(leaf.task, leaf.round, leaf.node)))
     if len(plain) < SALT_BYTES:
         raise PeerFault("mismatch", "the sealed body is shorter than its salt")
     try:
-        integers = compress.decode(policy.codec.name, plain[SALT_BYTES:], policy.parameters, policy.grid.bits)
+        codec, integers = unpack(plain[SALT_BYTES:], policy)
     except ValueError as error:
         raise PeerFault("off-grid", f"update of node {leaf.node}: {error}") from error
     if policy.privacy is not None and not within(integers, policy.privacy.bound):
         raise PeerFault("off-grid", f"update of node {leaf.node} is longer than the policy's bound")
-    return Opened(integers, bytes(plain[:SALT_BYTES]))
+    return Opened(integers, bytes(plain[:SALT_BYTES]), codec)
 
 
 def audit(message: Update, opened: Opened, policy: Policy) -> None:
@@ -166,5 +209,7 @@ def audit(message: Update, opened: Opened, policy: Policy) -> None:
 
 def body_limit(policy: Policy) -> int:
     """The longest sealed body in bytes that this policy can need; anything longer is refused unread."""
-    payload = compress.payload_limit(policy.codec.name, policy.parameters, policy.grid.bits)
-    return seal.sealed_size(SALT_BYTES + payload)
+    longest = max(
+        compress.payload_limit(codec.name, policy.parameters, policy.grid.bits) for codec in policy.codec.offered
+    )
+    return seal.sealed_size(SALT_BYTES + (policy.codec.choices is not None) + longest)

@@ -11,11 +11,13 @@ from __future__ import annotations
 import hashlib
 import math
 import struct
+from itertools import pairwise
 from typing import Annotated, ClassVar, Final, Generic, Literal, TypeVar
 
 import msgspec
 
 from middleware.errors import FAULTS, ConfigurationError, PeerFault
+from middleware.policy import MOST_PEERS
 from middleware.types import LIMITS, SUM_FAN_IN, ZERO32, EdgeLeaf, Leaf, Limits, Receipt, Seen, Tier
 from middleware.wire import canonical
 from middleware.wire.commitment import (
@@ -51,7 +53,11 @@ class Poll(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
 
 
 class Offer(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """What the cloud puts up: this task, this round, this model. Signed by the cloud, relayed unchanged by edges."""
+    """What the cloud puts up: this task, this round, this model. Signed by the cloud, relayed unchanged by edges.
+
+    A round that closes by arrivals is put up a second time, as "closing", for edges alone: they close and report.
+    Where edges have models of their own, `models` names theirs; who is below an edge that is not there takes `model_in`.
+    """
 
     code: ClassVar[int] = 2
     sender: int
@@ -64,9 +70,12 @@ class Offer(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     exponent: int  # of the grid's step, which the round fixes for all
     deadline_seconds: float  # that remain when the cloud sends it
     prev: bytes  # hash of the previous round's header
-    state: Literal["open", "done", "stopped"] = "open"
+    state: Literal["open", "closing", "done", "stopped"] = "open"
     roster_block: int = 0  # every tier judges this round by the roster at the end of this block
     seen: Seen = Seen()  # the ledger's past as the cloud knows it; members countersign it
+    models: Annotated[
+        tuple[tuple[int, bytes], ...], msgspec.Meta(max_length=MOST_PEERS)
+    ] = ()  # (edge, SHA-256), ascending
 
     def __post_init__(self) -> None:
         _require_envelope(self.sender, self.sequence)
@@ -79,6 +88,15 @@ class Offer(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
         _require_seen(self.seen)
         _require(-60 <= self.exponent <= 20, "the grid's exponent is -60 to 20")
         _require(math.isfinite(self.deadline_seconds) and self.deadline_seconds >= 0, "the deadline is not ahead")
+        for edge, digest in self.models:
+            require_unsigned("edge", edge, 32)
+            require_bytes("model hash", digest, 32)
+        ascending = all(left[0] < right[0] for left, right in pairwise(self.models))
+        _require(ascending, "edges' models stand in ascending edge id, one an edge")
+
+    def model_below(self, edge: int) -> bytes:
+        """SHA-256 of the model that devices below this edge start from."""
+        return dict(self.models).get(edge, self.model_in)
 
 
 class Wrapped(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

@@ -54,6 +54,8 @@ def _spell(policy: Policy) -> bytes:
 
 
 def _without_null(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_without_null(inner) for inner in value]
     if not isinstance(value, dict):
         return value
     return {name: _without_null(inner) for name, inner in value.items() if inner is not None}

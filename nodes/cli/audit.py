@@ -118,6 +118,7 @@ def round(home: Path, log: Path | None, blobs: list[str], task_number: int, numb
         words = [(_who(evidence, node), f"{first} {second}") for node, (first, second) in kept.items()]
         _print_pairs("carried to the next round", [("state", manifest.state.hex()), *words])
     void = " (void: the model stays)" if manifest.void else ""
+    late = any(row.base is not None for row in rows)
     table = [
         (
             _who(evidence, row.node),
@@ -127,11 +128,13 @@ def round(home: Path, log: Path | None, blobs: list[str], task_number: int, numb
             row.weight,
             row.refused,
             f"{row.body_bytes:,}",
+            *((row.base,) if late else ()),
         )
         for row in rows
     ]
     title = f"{len(rows)} updates{void}; the cloud reports {manifest.metrics.decode()}"
-    print_table(title, ("device", "edge", "index", "samples", "weight", "refused", "bytes"), table)
+    heads = ("device", "edge", "index", "samples", "weight", "refused", "bytes", *(("model of",) if late else ()))
+    print_table(title, heads, table)
 
 
 def _remembered(places: Copies, policy: Policy, manifest: Manifest) -> dict[int, tuple[int, int]]:

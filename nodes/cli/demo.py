@@ -21,11 +21,12 @@ def run(out: Path, as_json: bool, **choices: Any) -> None:
 
     on = choices.pop("ledger")
     liars, attack = parse_byzantine(choices.pop("byzantine"))
-    names = ("devices", "edges", "workload", "client_key", "split", "seed")
-    shape = Shape(liars=liars, attack=attack, **{name: choices[name] for name in names})
-    asked = Choices(
-        tolerate=liars, **{name: choices[name] for name in choices if name not in ("devices", "edges", "split")}
-    )
+    fleet_only = ("devices", "edges", "split", "slow", "slow_links", "link_bytes")
+    shape = Shape(
+        liars=liars, attack=attack,
+        **{name: choices[name] for name in (*fleet_only, "workload", "client_key", "seed")},
+    )  # fmt: skip
+    asked = Choices(tolerate=liars, **{name: choices[name] for name in choices if name not in fleet_only})
     columns = (TextColumn("{task.description:<58}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task("starting", total=choices["rounds"])

@@ -60,8 +60,30 @@ DataOption = Annotated[
         "--data", help="table:FILE to measure rounds again with, where they were; repeatable. The digits need none."
     ),
 ]
+CodecOption = Annotated[
+    str, typer.Option(help="none, topk, dgc, qsgd, int8, topk+int8, ..., or auto: see docs/guide/codecs.md.")
+]
+UploadOption = Annotated[
+    Optional[float], typer.Option(help="Codec auto: seconds that an upload should take at most. Default: 2.")
+]
+SlowLinksOption = Annotated[int, typer.Option(help="The last N devices upload over a slow link.")]
+LinkBytesOption = Annotated[float, typer.Option(help="Bytes a second of a slow link.")]
 PayOption = Annotated[
     str, typer.Option(help="participation: equal shares each round; scores: by what updates were worth, each epoch.")
+]
+ArrivalsOption = Annotated[
+    Optional[int],
+    typer.Option(help="A round closes after so many updates, whoever sent them; 1 is asynchronous SGD."),
+]
+StalenessOption = Annotated[
+    Optional[str],
+    typer.Option(help="What an update counts that is t rounds old: inverse (1/t) or polynomial (1/sqrt(1+t))."),
+]
+CompensationOption = Annotated[
+    Optional[float], typer.Option(help="DC-ASGD: strength with which devices move a late gradient to the new model.")
+]
+SecondsOption = Annotated[
+    Optional[float], typer.Option(help="Anytime minibatch: devices train for so long, and weigh what they got through.")
 ]
 EpochOption = Annotated[
     int, typer.Option(help="Rounds from one settlement to the next (pay scores); longer is more even.")
@@ -76,17 +98,38 @@ ServerOption = Annotated[
         help="Step by an aggregate: plain, step:ALPHA (of 256), or momentum, adagrad, adam, yogi[:RATE].",
     ),
 ]
+PeersOption = Annotated[
+    Optional[str],
+    typer.Option(
+        help="Each edge keeps a model of its own: hierarchical, gossip, choco, push-sum or gosgd (docs/guide/schedules.md)."
+    ),
+]
+GlobalEveryOption = Annotated[
+    Optional[int],
+    typer.Option(help="Peers: rounds from one average over all edges to the next. Default: the last round."),
+]
 DpOption = Annotated[
     Optional[float],
     typer.Option(
-        "--dp", help="Client-level differential privacy: the epsilon of the whole task. Needs --aggregator mean."
+        "--dp", help="Differential privacy: the epsilon of the whole task, for each client or record (see --dp-mode)."
     ),
 ]
+DpModeOption = Annotated[
+    str,
+    typer.Option(
+        help="central: the cloud adds noise to the sum, for whole clients; local: each device to its update; records: "
+        "DP-SGD on each device, for single records."
+    ),
+]
+DpRateOption = Annotated[float, typer.Option(help="Mode records: the probability that a step draws a record.")]
+DpStepsOption = Annotated[int, typer.Option(help="Mode records: steps of DP-SGD in a round.")]
 DpDeltaOption = Annotated[float, typer.Option(help="The delta of --dp.")]
 DpNoiseOption = Annotated[
     Optional[float], typer.Option(help="Noise multiplier of --dp. Default: the least that all rounds can be paid with.")
 ]
-DpClipOption = Annotated[float, typer.Option(help="L2 length to which --dp cuts each update.")]
+DpClipOption = Annotated[
+    float, typer.Option(help="L2 length to which --dp cuts each update, or each record's gradient.")
+]
 KeyFileOption = Annotated[
     Optional[Path], typer.Option("--key-file", help="Key file of an auditor, or of whoever acts.")
 ]
@@ -416,14 +459,33 @@ def task_new(
     tolerate: Annotated[int, typer.Option(help="Lying devices that the rule must survive.")] = 1,
     server: ServerOption = "plain",
     arrangement: Annotated[str, typer.Option(help="flat or two-level.")] = "flat",
-    codec: Annotated[
-        str, typer.Option(help="none, topk, dgc, qsgd, int8, topk+int8, ...: see docs/guide/codecs.md.")
-    ] = "none",
+    codec: CodecOption = "none",
+    upload_seconds: UploadOption = None,
     density: Annotated[float, typer.Option(help="Fraction of the coordinates that a selection keeps.")] = 0.01,
     backup_devices: Annotated[int, typer.Option(help="Devices below each edge that a round does not wait for.")] = 0,
     backup_edges: Annotated[int, typer.Option(help="Edges that a round does not wait for.")] = 0,
+    arrivals: ArrivalsOption = None,
+    staleness: StalenessOption = None,
+    stalest: Annotated[
+        Optional[int], typer.Option(help="Rounds before the open one that an update may have started. Default: 64.")
+    ] = None,
+    compensation: CompensationOption = None,
+    peers: PeersOption = None,
+    global_every: GlobalEveryOption = None,
+    links: Annotated[
+        Optional[str], typer.Option(help="Peers: ring, complete, or exponential (push-sum, and its default).")
+    ] = None,
+    gossip_step: Annotated[
+        Optional[float], typer.Option(help="Peers choco: the part of a step towards the copies. Default: 0.25.")
+    ] = None,
+    peer_density: Annotated[
+        Optional[float], typer.Option(help="Peers choco: the fraction of the coordinates that is sent. Default: 0.1.")
+    ] = None,
     bit_budget: Annotated[Optional[int], typer.Option(help="Codec digital: bits of one update.")] = None,
-    grid_bits: Annotated[int, typer.Option(help="Width of the integer grid, 8 to 24 bits.")] = 16,
+    grid_bits: Annotated[
+        Optional[int],
+        typer.Option(help="Width of the integer grid, 8 to 24 bits. Default: 16; 24 for noise on the device."),
+    ] = None,
     grid_exponent: Annotated[Optional[int], typer.Option(help="One grid unit is worth 2 to this power.")] = None,
     min_updates: Annotated[
         Optional[int], typer.Option(help="Fewer updates void the round. Default: what the rule needs.")
@@ -434,21 +496,33 @@ def task_new(
     epochs: Annotated[Optional[int], typer.Option(help="Local passes over the data in a round.")] = None,
     batch: Annotated[Optional[int], typer.Option(help="Samples in a local batch.")] = None,
     learning_rate: Annotated[Optional[float], typer.Option(help="Local learning rate.")] = None,
-    momentum: Annotated[Optional[float], typer.Option(help="Local momentum.")] = None,
+    momentum: Annotated[Optional[float], typer.Option(help="Local momentum. Default: 0.9, 0 under dgc.")] = None,
     proximal: Annotated[Optional[float], typer.Option(help="FedProx: mu, the pull towards the round's model.")] = None,
-    readers: Annotated[str, typer.Option(help="Who may read updates after the round: public or auditors.")] = "public",
+    seconds: SecondsOption = None,
+    readers: Annotated[
+        Optional[str],
+        typer.Option(help="Who may read updates after the round: public or auditors (default under central --dp)."),
+    ] = None,
     auditor: Annotated[Optional[list[str]], typer.Option(help="Network key (hex) of an auditor; repeatable.")] = None,
     reward: Annotated[int, typer.Option(help="Token units that a round pays in all.")] = 1_000_000,
-    samples_cap: Annotated[int, typer.Option(help="Declared samples count as at most this many.")] = 4096,
+    samples_cap: Annotated[
+        Optional[int],
+        typer.Option(
+            help="Declared samples count as at most this many. Default: 4096; 1 for privacy of whole clients."
+        ),
+    ] = None,
     pay: PayOption = "participation",
     epoch: EpochOption = 10,
     slices: Annotated[int, typer.Option(help="Parts of the evaluation set; a round uses one (pay scores).")] = 4,
     window: Annotated[int, typer.Option(help="Seconds until an anchored round is final and can be claimed.")] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the model and of local training.")] = 0,
     dp: DpOption = None,
+    dp_mode: DpModeOption = "central",
     dp_delta: DpDeltaOption = 1e-5,
     dp_noise: DpNoiseOption = None,
     dp_clip: DpClipOption = 1.0,
+    dp_rate: DpRateOption = 0.1,
+    dp_steps: DpStepsOption = 20,
     dp_clients: Annotated[int, typer.Option(help="How many clients --dp expects; the sum is divided by it.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -458,14 +532,17 @@ def task_new(
     choices = {
         "workload": workload, "client_key": client_key, "model": model, "rounds": rounds, "aggregator": aggregator,
         "server": server, "tolerate": tolerate, "arrangement": arrangement,
-        "codec": codec, "density": density, "bit_budget": bit_budget,
-        "backup_devices": backup_devices, "backup_edges": backup_edges, "grid_bits": grid_bits,
+        "codec": codec, "density": density, "bit_budget": bit_budget, "upload_seconds": upload_seconds,
+        "backup_devices": backup_devices, "backup_edges": backup_edges, "arrivals": arrivals, "staleness": staleness,
+        "stalest": stalest, "compensation": compensation, "seconds": seconds, "grid_bits": grid_bits,
         "grid_exponent": grid_exponent, "min_updates": min_updates, "round_seconds": round_seconds, "epochs": epochs,
         "batch": batch, "learning_rate": learning_rate, "momentum": momentum, "proximal": proximal,
         "readers": readers,
         "auditors": tuple(auditor or ()), "reward_per_round": reward, "samples_cap": samples_cap, "seed": seed,
         "pay": pay, "epoch": epoch, "slices": slices, "dp": dp, "dp_delta": dp_delta, "dp_noise": dp_noise,
-        "dp_clip": dp_clip, "dp_clients": dp_clients,
+        "peers": peers, "global_every": global_every, "links": links, "gossip_step": gossip_step,
+        "peer_density": peer_density,
+        "dp_clip": dp_clip, "dp_clients": dp_clients, "dp_mode": dp_mode, "dp_rate": dp_rate, "dp_steps": dp_steps,
     }  # fmt: skip
     verbs.new(home, cloud, choices, window, as_json)
 
@@ -736,17 +813,29 @@ def demo(
     aggregator: AggregatorOption = "multi-krum",
     server: ServerOption = "plain",
     arrangement: Annotated[str, typer.Option(help="flat or two-level.")] = "flat",
-    codec: Annotated[
-        str, typer.Option(help="none, topk, dgc, qsgd, int8, topk+int8, ...: see docs/guide/codecs.md.")
-    ] = "none",
+    codec: CodecOption = "none",
+    upload_seconds: UploadOption = None,
+    slow_links: SlowLinksOption = 0,
+    link_bytes: LinkBytesOption = 1e5,
     split: Annotated[str, typer.Option(help="iid, dirichlet:A or client.")] = "dirichlet:0.5",
     model: Annotated[str, typer.Option(help="auto, mlp:A-B-C, cnn1d or cnn2d.")] = "auto",
+    slow: Annotated[int, typer.Option(help="The last so many devices take ten times as long to train.")] = 0,
+    backup_devices: Annotated[int, typer.Option(help="Devices below each edge that a round does not wait for.")] = 0,
+    arrivals: ArrivalsOption = None,
+    staleness: StalenessOption = None,
+    compensation: CompensationOption = None,
+    peers: PeersOption = None,
+    global_every: GlobalEveryOption = None,
+    seconds: SecondsOption = None,
     pay: PayOption = "participation",
     epoch: EpochOption = 10,
     dp: DpOption = None,
+    dp_mode: DpModeOption = "central",
     dp_delta: DpDeltaOption = 1e-5,
     dp_noise: DpNoiseOption = None,
     dp_clip: DpClipOption = 1.0,
+    dp_rate: DpRateOption = 0.1,
+    dp_steps: DpStepsOption = 20,
     seed: Annotated[int, typer.Option(help="Seed of the deal, the model and the training.")] = 0,
     on: Annotated[
         str, typer.Option("--ledger", help="evm: a chain on this machine; local: a signed log, no chain.")
@@ -760,8 +849,12 @@ def demo(
     verbs.run(
         out, as_json, workload=workload, client_key=client_key, devices=devices, edges=edges, rounds=rounds,
         byzantine=byzantine, aggregator=aggregator, server=server,
-        arrangement=arrangement, codec=codec, split=split, model=model, seed=seed,
+        arrangement=arrangement, codec=codec, upload_seconds=upload_seconds,
+        slow_links=slow_links, link_bytes=link_bytes, split=split, model=model, seed=seed,
         pay=pay, epoch=epoch, ledger=on, dp=dp, dp_delta=dp_delta, dp_noise=dp_noise, dp_clip=dp_clip,
+        slow=slow, backup_devices=backup_devices, arrivals=arrivals, staleness=staleness, compensation=compensation,
+        seconds=seconds, peers=peers, global_every=global_every,
+        dp_mode=dp_mode, dp_rate=dp_rate, dp_steps=dp_steps,
     )  # fmt: skip
 
 
@@ -777,20 +870,27 @@ def sim(
     edges: Annotated[int, typer.Option(help="Edges; devices are dealt to them in blocks.")] = 10,
     rounds: Annotated[int, typer.Option(help="Rounds to run.")] = 5,
     byzantine: Annotated[str, typer.Option(help="N[:ATTACK]: the first N devices lie.")] = "0",
-    aggregator: Annotated[str, typer.Option(help="mean, median, trimmed-mean or multi-krum.")] = "trimmed-mean",
-    codec: Annotated[
-        str, typer.Option(help="none, topk, dgc, qsgd, int8, topk+int8, ...: see docs/guide/codecs.md.")
-    ] = "none",
+    aggregator: Annotated[
+        str, typer.Option(help="The rule, such as mean or nnm+median; `task rules` lists them.")
+    ] = "trimmed-mean",
+    codec: CodecOption = "none",
+    upload_seconds: UploadOption = None,
     density: Annotated[float, typer.Option(help="Fraction of the coordinates that a selection keeps.")] = 0.01,
+    slow_links: SlowLinksOption = 0,
+    link_bytes: LinkBytesOption = 1e5,
     partition: Annotated[str, typer.Option(help="Who holds what: iid, dirichlet:A or client.")] = "iid",
     samples: Annotated[
         int, typer.Option(help="Samples that each device draws; 0 deals the data, or draws where there is too little.")
     ] = 0,
     model: Annotated[str, typer.Option(help="auto, mlp:A-B-C, cnn1d or cnn2d.")] = "auto",
     epochs: Annotated[int, typer.Option(help="Passes over its samples that a device trains in a round.")] = 5,
+    peers: PeersOption = None,
+    global_every: GlobalEveryOption = None,
     batch: Annotated[int, typer.Option(help="Samples in a batch.")] = 16,
     learning_rate: Annotated[float, typer.Option(help="Step size of local training.")] = 0.05,
-    momentum: Annotated[float, typer.Option(help="Momentum of local training.")] = 0.9,
+    momentum: Annotated[
+        Optional[float], typer.Option(help="Momentum of local training. Default: 0.9, and 0 under codec dgc.")
+    ] = None,
     wire: Annotated[
         bool,
         typer.Option("--wire/--no-wire", help="Keys, signatures, sealing and trees as on the wire, or none of them."),
@@ -799,6 +899,11 @@ def sim(
         Optional[bool],
         typer.Option("--ledger/--no-ledger", help="Anchor each round on a ledger in memory. Default: as --wire."),
     ] = None,
+    slow: Annotated[int, typer.Option(help="The last so many devices take ten times as long for an update.")] = 0,
+    backup_devices: Annotated[int, typer.Option(help="Devices below each edge that a round does not wait for.")] = 0,
+    arrivals: ArrivalsOption = None,
+    staleness: StalenessOption = None,
+    server: ServerOption = "plain",
     seed: Annotated[int, typer.Option(help="Seed of the deal, the model and the training.")] = 0,
     threads: Annotated[int, typer.Option(help="Threads that training may use.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder for the report and the picture.")] = Path("runs/sim"),
@@ -809,9 +914,11 @@ def sim(
 
     verbs.run(
         out, as_json, threads, workload=workload, client_key=client_key, devices=devices, edges=edges, rounds=rounds,
-        byzantine=byzantine, aggregator=aggregator, codec=codec, density=density, split=partition, samples=samples,
+        byzantine=byzantine, aggregator=aggregator, codec=codec, density=density, upload_seconds=upload_seconds,
+        slow_links=slow_links, link_bytes=link_bytes, split=partition, samples=samples,
         model=model, epochs=epochs, batch=batch, learning_rate=learning_rate, momentum=momentum, wire=wire,
-        ledger=wire if ledger is None else ledger, seed=seed,
+        ledger=wire if ledger is None else ledger, seed=seed, slow=slow, backup_devices=backup_devices, arrivals=arrivals,
+        staleness=staleness, server=server, peers=peers, global_every=global_every,
     )  # fmt: skip
 
 

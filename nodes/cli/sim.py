@@ -22,7 +22,9 @@ def run(out: Path, as_json: bool, threads: int, **choices: Any) -> None:
 
     use_threads(threads)
     liars, attack = parse_byzantine(choices.pop("byzantine"))
-    names = ("devices", "edges", "split", "samples", "seed", "wire", "ledger")
+    names = (
+        "devices", "edges", "split", "samples", "slow", "slow_links", "link_bytes", "seed", "wire", "ledger",
+    )  # fmt: skip
     shape = Shape(liars=liars, attack=attack, **{name: choices[name] for name in names})
     out.mkdir(parents=True, exist_ok=True)
     choices["workload"] = table_of(choices["workload"], out)
@@ -57,12 +59,15 @@ def show(report: dict[str, Any], out: Path) -> None:
     from rich.table import Table
 
     console = Console()
-    table = Table("round", "accuracy", "loss", "seconds", "of it training", "bytes up", "refused", title_justify="left")
+    heads = ["round", "accuracy", "loss", "seconds", "of it training", "bytes up", "refused"]
+    timed = any(row["clock"] for row in report["rounds"])
+    table = Table(*heads, *(["updates", "staleness", "clock"] if timed else []), title_justify="left")
     for row in report["rounds"]:
         mark = " void" if row["void"] else ""
         table.add_row(
             f"{row['round']}{mark}", f"{row['accuracy']:.4f}", f"{row['loss']:.4f}", f"{row['seconds']:.2f}",
             f"{row['training_seconds']:.2f}", f"{row['bytes_up']:,}", str(row["refused"]),
+            *([str(row["updates"]), f"{row['staleness']:.1f}", f"{row['clock']:.1f}"] if timed else []),
         )  # fmt: skip
     console.print(table)
     shape, policy = report["shape"], report["policy"]

@@ -27,7 +27,7 @@ def new(home: Path, cloud: str, choices: dict[str, Any], window: int, as_json: b
             return await Operator(ledger, Home(home).operator()).create_task(cloud, policy, window)
 
     secret = new_secret()
-    if choices["dp"] is not None:
+    if choices["dp"] is not None and choices["dp_mode"] == "central":
         choices = {**choices, "dp_commitment": commitment(secret)}
     policy = policy_of(Choices(**choices))
     if policy.privacy is not None:
@@ -99,6 +99,12 @@ def show(home: Path, number: int, cloud: str, as_json: bool) -> None:
     print(f"task {number}: {_state(task)}, {task.head} of {policy.rounds} rounds anchored, {len(rounds)} settled")
     print(f"  workload {policy.workload}, model {policy.model}, {policy.parameters:,} parameters, {policy.arrangement}")
     print(f"  rule {policy.rule.name} (f={policy.rule.f}), codec {policy.codec.name}, {policy.grid.bits}-bit grid")
+    if policy.arrivals and policy.schedule is not None:
+        print(
+            f"  a round closes after {policy.arrivals} updates, staleness {policy.schedule.staleness or 'not weighed'}"
+        )
+    if policy.training.seconds is not None:
+        print(f"  devices train for {policy.training.seconds:g} s a round")
     if policy.server is not None:
         print(f"  server step {policy.server.kind}")
     print(f"  now: {describe_wait(status)}")

@@ -10,13 +10,14 @@ from ledger.audit.check import verify
 from ledger.audit.report import Report
 from middleware.errors import ConfigurationError, PeerFault
 from middleware.maths import grid
+from middleware.policy import MICRO, NOISE_ONE, RATE_ONE, Grid, LocalPrivacy, Policy, RecordPrivacy
 from middleware.protocol import budget
 from middleware.protocol import update as updates
 from middleware.protocol.settlement import Settlement
 from middleware.protocol.sums import NOTHING, alone
 from middleware.types import ZERO32, Header, Verdict
 from middleware.wire.message import Update, decode_stored
-from tests.sim.history import History, Sent
+from tests.sim.history import History, Sent, policy_of
 from tests.sim.private import AUDITOR, BOUND, PRIVATE, SECRET, PrivateHistory, private_policy
 
 
@@ -122,3 +123,23 @@ def test_one_client_moves_the_noised_model_by_no_more_than_its_bound() -> None:
     for row in rows:
         moved = budget.released(privacy, key, alone(row.astype(np.int64), 1), 600) - without
         assert np.abs(moved).max() <= 16 / privacy.clients + 1
+
+
+# ------------------------------------------------------------------------------------------------- noise on the device
+
+LOCAL = policy_of(local=LocalPrivacy(8 * MICRO, 300, 3000), samples_cap=1, grid=Grid(24, -10))
+RECORDS = policy_of(records=RecordPrivacy(8 * MICRO, NOISE_ONE, 1.0, RATE_ONE // 10, 20))
+
+
+class HidesItAsWell(History):
+    def header(self, number: int, header: Header) -> Header:
+        return msgspec.structs.replace(header, budget=ZERO32) if number == 2 else header
+
+
+@pytest.mark.parametrize("policy", [LOCAL, RECORDS], ids=["local", "records"])
+def test_where_devices_add_the_noise_anyone_can_check_the_round_and_the_budget(policy: Policy) -> None:
+    history = History(policy).run()
+    report = verify(history.record, history.store)
+    assert report.verdict is Verdict.VALID, report.first and report.first.line()
+    liar = HidesItAsWell(policy).run()
+    assert invalid(verify(liar.record, liar.store)) == [("wrong-budget", 2)]

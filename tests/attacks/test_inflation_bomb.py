@@ -8,6 +8,7 @@ import pytest
 import zstandard
 
 from middleware.maths.compress import decode
+from middleware.maths.compress.symbols import BUCKET
 
 NUMBERS = 100_000
 PACKED = NUMBERS // 5  # bytes that a vector of three-level symbols takes
@@ -18,7 +19,7 @@ def bomb(told: int, inflates_to: int) -> bytes:
     frame = bytearray(zstandard.ZstdCompressor(level=1).compress(bytes(inflates_to)))
     place = bytes(frame).index(inflates_to.to_bytes(4, "little"))
     frame[place : place + 4] = told.to_bytes(4, "little")
-    return (1).to_bytes(4, "little") + b"\1" + bytes(frame)
+    return (1).to_bytes(4, "little") * -(-NUMBERS // BUCKET) + b"\1" + bytes(frame)
 
 
 @pytest.mark.parametrize("told", [PACKED, 50 << 20])

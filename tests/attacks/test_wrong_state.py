@@ -1,16 +1,17 @@
-"""The cloud changes what a rule or the server step remembers: its own momentum, or the standing of a node."""
+"""The cloud changes what a rule or the server step remembers: its own momentum, the standing of a node, an edge's model."""
 
 from __future__ import annotations
 
 import msgspec
 import numpy as np
+import pytest
 
-from middleware.policy import Policy, Rule, Server
+from middleware.policy import Peers, Policy, Rule, Server
 from middleware.protocol.settlement import Forced, Opening, Reported, Settlement
 from middleware.types import ZERO32, Verdict
 from middleware.wire.manifest import Manifest
 from middleware.wire.state import State
-from tests.sim.history import DEVICES, History, policy_of
+from tests.sim.history import DEVICES, EDGES, History, policy_of
 from tests.sim.test_state import Tampers, first, named
 
 MOMENTUM: Policy = policy_of(server=Server("momentum"))
@@ -85,3 +86,19 @@ class Ignores(History):
 def test_weights_by_another_reputation_are_named() -> None:
     found = first(Ignores(policy_of(rule=Rule("afa", 1))).run())
     assert (found.verdict, found.round, found.fault) == (Verdict.INVALID, 3, "wrong-weight")
+
+
+class Favours(Tampers):
+    """The cloud gives its favourite edge's model twice the mass that its schedule gave it."""
+
+    def state_told(self, settlement: Settlement) -> State:
+        rows = dict(settlement.state.peers)
+        rows[EDGES[0]] = msgspec.structs.replace(rows[EDGES[0]], mass=2 * rows[EDGES[0]].mass)
+        return msgspec.structs.replace(settlement.state, peers=rows)
+
+
+@pytest.mark.parametrize(
+    "kind", [Peers("gossip", links="ring"), Peers("push-sum", links="exponential"), Peers("gosgd")]
+)
+def test_an_edges_model_that_is_not_what_its_rounds_made_of_it_is_named(kind: Peers) -> None:
+    named(Favours(policy_of(peers=kind, rule=Rule("mean", 0))).run(), "state", "wrong-state")

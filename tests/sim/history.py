@@ -29,7 +29,7 @@ from middleware.types import ZERO32, EdgeLeaf, Header, Roster, Status, Tier
 from middleware.wire import tensors
 from middleware.wire.commitment import pack_name
 from middleware.wire.manifest import Manifest, decode_manifest, encode_manifest
-from middleware.wire.message import EdgeBody, EdgeReport, Update, Wrapped, encode_edge_body, encode_metrics
+from middleware.wire.message import EdgeBody, EdgeReport, Metrics, Update, Wrapped, encode_edge_body, encode_metrics
 from middleware.wire.policy import encode_policy, policy_hash
 
 CHAIN = 31337
@@ -188,7 +188,7 @@ class History:
         readers = [self.network[edge].public, self.network[CLOUD].public]
         if self.policy.readers == "auditors":
             readers += [bytes.fromhex(key) for key in self.policy.auditors]
-        metrics = encode_metrics({"loss": 0.5})
+        metrics = encode_metrics(self.told(node, number))
         composed = updates.compose(
             self.update_of(node, number), None, self.policy, (TASK, number, node, edge, self.sequence), 10 + node,
             metrics, readers, self.random,
@@ -202,6 +202,10 @@ class History:
         shown = key if self.policy.readers == "public" else b""
         return Sent(Received(signed.stored(), composed.leaf, shown, "", opened.integers), composed.body)
 
+    def told(self, node: int, number: int) -> Metrics:
+        """What the device's metrics say."""
+        return {"loss": 0.5}
+
     def signer(self, node: int, number: int) -> NetworkKey:
         return self.network[node]
 
@@ -210,7 +214,7 @@ class History:
         return sent
 
     def edge_sums(self, edge: int, number: int, rows: list[Received]) -> Summed:
-        return settling.edge_sums(rows, settling.declared_weights(rows), self.policy.parameters)
+        return settling.edge_sums(rows, settling.used_weights(self.policy, rows), self.policy.parameters)
 
     def report(self, edge: int, number: int, rows: list[Received]) -> Reported:
         wrapped: tuple[Wrapped, ...] = ()

@@ -51,6 +51,25 @@ async def test_with_and_without_the_wire_a_crowd_learns_the_same_to_the_bit(rule
     assert len(wired["rounds"]) == 2
 
 
+@pytest.mark.parametrize("server", ["momentum", "adam:0.1"])
+async def test_with_and_without_the_wire_the_servers_step_is_the_same_to_the_bit(server: str) -> None:
+    bare = msgspec.structs.replace(SHAPE, wire=False, ledger=False)
+    wired, plain = [await run(shape, server=server) for shape in (SHAPE, bare)]
+    assert wired["model"] == plain["model"]
+
+
+async def test_under_auto_slow_links_send_less_and_the_wire_changes_nothing() -> None:
+    slow = msgspec.structs.replace(SHAPE, slow_links=10, link_bytes=500.0)
+    bare = msgspec.structs.replace(slow, wire=False, ledger=False)
+    wired, plain = [await run(shape, codec="auto:none,int8,sign", upload_seconds=1.0) for shape in (slow, bare)]
+    assert wired["model"] == plain["model"]
+    dense = 64 * 16 + 16 + 16 * 10 + 10
+    assert [row["bytes_up"] for row in plain["rounds"]] == [
+        30 * (1 + 2 * dense),
+        20 * (1 + 2 * dense) + 10 * (1 + 4 + 1 + -(-dense // 8)),
+    ]
+
+
 def test_a_device_of_the_crowd_learns_what_a_device_alone_learns() -> None:
     found = crowd()
     model, data = genesis(found.policy), found.workload.data()
@@ -153,3 +172,45 @@ def test_the_verb_prints_json_and_leaves_a_report_and_a_picture(real: list[str],
     assert printed == msgspec.json.decode((tmp_path / "report.json").read_bytes())
     assert printed["devices"] == 12 and printed["shape"]["liars"] == 2 and len(printed["accuracy"]) == 1
     assert (tmp_path / "simulation.png").stat().st_size > 1000
+
+
+async def test_a_crowd_with_slow_devices_waits_for_them_or_closes_by_arrivals_on_its_own_clock() -> None:
+    shape = msgspec.structs.replace(SHAPE, slow=3)
+    waiting = await run(shape)
+    buffered = await run(shape, arrivals=10, staleness="inverse", rounds=6)
+    assert [row["updates"] for row in waiting["rounds"]] == [30, 30] and waiting["rounds"][-1]["clock"] > 16
+    assert [row["updates"] for row in buffered["rounds"]] == [10] * 6 and buffered["rounds"][-1]["clock"] < 4
+    assert buffered["rounds"][-1]["staleness"] > 0 == waiting["rounds"][-1]["staleness"]
+    assert buffered["bytes_up_dense"] == 60 * 4 * 1210
+    assert buffered["rounds"][-1]["accuracy"] > 0.5
+
+
+@pytest.mark.parametrize("slow", [0, 1])
+async def test_a_crowd_without_the_wire_plays_no_schedule(slow: int) -> None:
+    bare = msgspec.structs.replace(SHAPE, wire=False, ledger=False, slow=slow)
+    with pytest.raises(ConfigurationError, match="leave --no-wire out"):
+        await run(bare, **({} if slow else {"backup_devices": 1}))
+
+
+@pytest.mark.parametrize("peers", ["hierarchical", "gosgd"])
+async def test_edges_with_models_of_their_own_train_from_them_in_a_crowd(peers: str) -> None:
+    """Their devices start from other models than the average, so what they learn in the second round differs."""
+    asked = {"peers": peers, "rounds": 3} | ({"global_every": 3} if peers == "hierarchical" else {})
+    own, together = await run(**asked), await run(rounds=3)
+    assert own["rounds"][0]["training_loss"] == together["rounds"][0]["training_loss"]
+    assert own["rounds"][1]["training_loss"] != together["rounds"][1]["training_loss"]
+    assert own["accuracy"][-1] > 0.6
+
+
+@pytest.mark.parametrize(
+    ("shape", "choices"),
+    [
+        (msgspec.structs.replace(SHAPE, wire=False, ledger=False), {"peers": "gosgd"}),
+        (msgspec.structs.replace(SHAPE, slow=1), {"peers": "gosgd"}),
+        (SHAPE, {"dp": 8.0, "dp_clients": 30, "dp_commitment": "0" * 64, "auditors": ("0" * 64,)}),
+        (SHAPE, {"dp": 8.0, "dp_mode": "records"}),
+    ],
+)
+async def test_what_a_crowd_cannot_play_is_refused(shape: Shape, choices: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="demo|wire"):
+        await run(shape, **choices)

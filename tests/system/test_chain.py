@@ -145,20 +145,28 @@ def test_a_taken_port_is_refused_and_a_strangers_chain_is_not_mistaken_for_ours(
     assert processes.all == {}
 
 
+def in_the_background() -> None:
+    """A shell has what it starts with & ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_devnet_up_says_where_it_is_and_leaves_nothing_behind(tmp_path: Path, number: int) -> None:
     port = free_port()
     command = [
         sys.executable, "-m", "nodes.cli.main", "devnet", "up", "--home", str(tmp_path / "home"), "--port", str(port),
     ]  # fmt: skip
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        line = child.stdout.readline()
-        assert f"chain {CHAIN_ID} at http://127.0.0.1:{port}" in line
-        offspring = [process.pid for process in psutil.Process(child.pid).children(recursive=True)]
-        assert len(offspring) == 1
-        child.send_signal(number)
-        assert child.wait(PATIENCE) == 0
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, preexec_fn=in_the_background) as child:
+        try:
+            assert child.stdout is not None
+            line = child.stdout.readline()
+            assert f"chain {CHAIN_ID} at http://127.0.0.1:{port}" in line
+            offspring = [process.pid for process in psutil.Process(child.pid).children(recursive=True)]
+            assert len(offspring) == 1
+            child.send_signal(number)
+            assert child.wait(PATIENCE) == 0
+        finally:
+            child.kill()  # leaving the block waits for it
     assert all(gone(pid) for pid in offspring)
 
 

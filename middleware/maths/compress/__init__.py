@@ -14,6 +14,8 @@ unbiased, and keep nothing back.
     payload of a selection   layout u8 | [shift u8] | as in `sparse`
     payload of int8, int4    shift u8 | d values
 
+How long a payload will be is known before it is made (`expected_size`), so a sender may choose its codec by it.
+
 `decode` is total: bytes of any origin give integers or ValueError, and what it allocates depends on d and on the bytes it was
 given, never on a number read from them. No payload is longer than `payload_limit`.
 """
@@ -50,6 +52,21 @@ def payload_limit(codec: str, length: int, bits: int) -> int:
     selection, values = _parts(codec)
     dense = -(-length // 2) if values == "int4" and not selection else length * _width(values, bits)
     return dense + bool(selection) + bool(values)
+
+
+def expected_size(codec: str, length: int, bits: int, density: float = 1.0, budget: int = 0) -> int:
+    """The bytes that `encode` should return for `length` values, the mean where that depends on the values.
+
+    A selection counts as one whose places are drawn at random. A codec with an entropy stage counts as if that gained nothing,
+    `digital` as if it used all its bits.
+    """
+    _require_known(codec)
+    if codec == "digital":
+        return min(budget // 8, digital.size(length))
+    selection, values = _parts(codec)
+    if codec in SYMBOLS or not selection:
+        return payload_limit(codec, length, bits)
+    return 1 + bool(values) + sparse.expected_size(length, max(1, int(density * length)), _width(values, bits))
 
 
 def encode(

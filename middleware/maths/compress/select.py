@@ -1,7 +1,9 @@
 """Which coordinates are sent: the density * d largest magnitudes, exactly, nearly, or any.
 
-    topk       the k largest magnitudes exactly; of equal ones the first. On a 16-bit grid a histogram finds the threshold in
-               one pass
+    topk       the k largest magnitudes exactly; of equal ones the first. In two passes (Lin et al. 2018, section 4: sample, then
+               refine): a sample's threshold leaves few candidates, a histogram chooses among them. Unlike the paper's the
+               first threshold is set low enough to leave k of them, and where it was not, all are candidates: so the
+               result is that of one pass
     randomk    k coordinates drawn without replacement (Stich, Cordonnier and Jaggi 2018, section 2)
     gaussiank  a threshold from a normal fit: mu + sigma Phi^-1(1 - k / 2d) (Shi et al. 2019, section 4)
     sidco      a threshold from a sparse distribution, in stages: fit an exponential to the excess over the last threshold,
@@ -15,7 +17,7 @@ same correction, which counts what a threshold keeps and moves it along the tail
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import log
+from math import log, sqrt
 from statistics import NormalDist
 from typing import Any, Final
 
@@ -28,11 +30,37 @@ Places = npt.NDArray[np.int64]
 STAGE: Final = 0.25  # share that a stage of sidco keeps
 SLACK: Final = 0.04  # of k: how far the number kept may be off
 CORRECTIONS: Final = 16
+SAMPLE: Final = 1 << 16  # coordinates, evenly spaced, that a fit or a first threshold looks at
+LEAST_STRIDE: Final = 4  # between them: below, a sample costs what it saves
+MARGIN: Final = 4.0  # standard deviations of the sample's count, so that a first threshold is seldom too high
+MOST_CANDIDATES: Final = 8  # times as many as are wanted: with more, one pass is as fast
 BINS: Final = 1 << 16  # values that a histogram is made of; a wider one would leave the cache
 
 
 def topk(magnitudes: Integers, count: int) -> Places:
     """Ascending places of the `count` largest of d magnitudes; of equal ones those that come first."""
+    if count >= magnitudes.size:
+        return np.arange(magnitudes.size)
+    candidates = _candidates(magnitudes, count)
+    return _largest(magnitudes, count) if candidates is None else candidates[_largest(magnitudes[candidates], count)]
+
+
+def _candidates(magnitudes: Integers, count: int) -> Places | None:
+    """Ascending places among which the `count` largest are; None where a sample would not leave few."""
+    stride = magnitudes.size // SAMPLE
+    if stride < LEAST_STRIDE:
+        return None
+    sample = magnitudes[::stride]
+    expected = count * sample.size / magnitudes.size
+    rank = int(expected + MARGIN * sqrt(expected)) + 1
+    if rank >= sample.size:
+        return None
+    places = np.flatnonzero(magnitudes >= np.partition(sample, sample.size - rank)[sample.size - rank])
+    return places if count <= len(places) <= MOST_CANDIDATES * count else None
+
+
+def _largest(magnitudes: Integers, count: int) -> Places:
+    """`topk` in one pass: the threshold from a histogram, where the magnitudes are those of a 16-bit grid."""
     if count >= magnitudes.size:
         return np.arange(magnitudes.size)
     if int(magnitudes.max()) < BINS:
@@ -59,9 +87,6 @@ def gaussiank(integers: Integers, magnitudes: Integers, count: int) -> Places:
     sample = integers[:: max(1, integers.size // SAMPLE)].astype(np.float64)
     start = float(np.abs(sample.mean()) + sample.std() * NormalDist().inv_cdf(1 - share / 2)) if share < 1 else 0.0
     return above(magnitudes, count, start)
-
-
-SAMPLE: Final = 1 << 16  # coordinates, evenly spaced, that a fit looks at
 
 
 def sidco(magnitudes: Integers, count: int) -> Places:

@@ -23,6 +23,17 @@ COUNT_BYTES: Final = 4
 VARINT_BYTES: Final = 4  # 28 bits: more positions than a model may have numbers
 
 
+def expected_size(length: int, count: int, width: int) -> int:
+    """The bytes of the shortest layout for `count` of `length` values of `width` bytes, at places drawn at random.
+
+    A gap is then geometric, P(gap >= g) = (1 - count / length)^g, and takes one byte more from each 128^i on.
+    """
+    miss = 1 - count / length
+    gap = 1 + sum(miss ** (1 << 7 * more) for more in range(1, VARINT_BYTES))
+    varints, bitmap = COUNT_BYTES + count * (gap + width), (length + 7) // 8 + count * width
+    return round(min(varints, bitmap, length * width))
+
+
 def pack(head: bytes, values: Integers) -> bytes:
     """The shortest layout of integers (d,), most of which are zero: its number, `head`, its body."""
     places = np.flatnonzero(values)

@@ -1,16 +1,17 @@
 """Few levels for each coordinate, packed and entropy coded.
 
-    terngrad  -s, 0 or s, s the largest magnitude, s with probability |q| / s: unbiased (Wen et al. 2017, section 3)
-    qsgd      in buckets of 512: levels -7 to 7 times a step m, m = ceil(norm / 7), rounded up or down at random: unbiased, and
+    terngrad  -s, 0 or s, s the largest magnitude, s with probability |q| / s: unbiased (Wen et al. 2017, section 3). s is of a
+              bucket of 512, as the paper's is of a layer: one large coordinate does not set the scale of all. The paper also
+              cuts at 2.5 deviations; with buckets that gains nothing (it cost 0.25 points on HAPT), and it is a bias
+    qsgd      in such buckets: levels -7 to 7 times a step m, m = ceil(norm / 7), rounded up or down at random: unbiased, and
               on the grid because the step is a whole number of its units (Alistarh et al. 2017, section 3.1)
     sign      one bit a coordinate times the mean magnitude (Bernstein et al. 2018; scaled as in Karimireddy et al. 2019)
 
 Three-level symbols go five to a byte (3^5 = 243), qsgd's two to a byte, signs eight. The packed bytes pass through zstd, whose
 entropy stage brings rare symbols near their information; where that gains nothing they stay as they are.
 
-    payload of terngrad   s u32 LE | stage u8 | bytes
-    payload of qsgd       steps, u32 LE each | stage u8 | bytes
-    payload of sign       scale u32 LE | stage u8 | bytes
+    payload of terngrad, qsgd   scales or steps, u32 LE each | stage u8 | bytes
+    payload of sign             scale u32 LE | stage u8 | bytes
 
 `decode` is total: what is inflated is bounded by d, and a value off the grid raises ValueError. One exception to "unbiased":
 where the level above would leave the grid, qsgd rounds down.
@@ -32,7 +33,6 @@ Bytes = npt.NDArray[np.uint8]
 BUCKET: Final = 512  # coordinates
 LEVELS: Final = 7  # on each side of zero
 TRITS: Final = 5  # in a byte
-CLIP: Final = 2.5  # standard deviations
 POWERS: Final = np.array([81, 27, 9, 3, 1], np.uint8)
 RAW, ZSTD = 0, 1
 ZSTD_LEVEL: Final = 1
@@ -40,17 +40,9 @@ BLOCK: Final = 1 << 16  # coordinates worked on at once; a multiple of BUCKET
 _TRITS_OF: Final = (np.arange(243)[:, None] // POWERS % 3).astype(np.int8) - 1
 
 
-def clipped(integers: Integers) -> Integers:
-    """terngrad's gradient clipping: magnitudes cut at 2.5 standard deviations (Wen et al. 2017, section 3.2), since the
-    largest sets the scale of all. What follows is unbiased about the clipped vector."""
-    most = int(CLIP * float(integers.astype(np.float64).std()))
-    return np.clip(integers, -most, most) if most else integers
-
-
 def size(codec: str, length: int) -> int:
     """The most bytes of a payload for `length` coordinates."""
-    scales = 4 * -(-length // BUCKET) if codec == "qsgd" else 4
-    return scales + 1 + _packed_bytes(codec, length)
+    return 4 * _scale_count(codec, length) + 1 + _packed_bytes(codec, length)
 
 
 def encode(codec: str, integers: Integers, bits: int, generator: np.random.Generator) -> bytes:
@@ -59,24 +51,23 @@ def encode(codec: str, integers: Integers, bits: int, generator: np.random.Gener
         magnitude = int(np.abs(integers, dtype=np.int64).sum())
         scale = (2 * magnitude + integers.size) // (2 * integers.size) if integers.size else 0
         return _scales([scale]) + _stage(np.packbits(integers >= 0, bitorder="little"))
+    rows = _bucketed(integers)
     if codec == "terngrad":
-        largest = max(int(integers.max()), -int(integers.min())) if integers.size else 0
-        chosen = np.clip(_rounded(integers, 1 / max(1, largest), generator), -1, 1)  # 1 + u may round to 2 in float32
-        return _scales([largest]) + _stage(_pack_trits(chosen))
-    buckets = -(-integers.size // BUCKET)
-    padded = np.zeros(buckets * BUCKET, np.float32)
-    padded[: integers.size] = integers
-    norms = np.sqrt(np.square(padded.reshape(buckets, BUCKET), dtype=np.float64).sum(axis=1))
+        largest = np.abs(rows).max(axis=1)
+        shares = np.repeat(1 / np.maximum(1, largest), BUCKET).astype(np.float32)
+        chosen = np.clip(_rounded(rows.reshape(-1), shares, generator), -1, 1)  # 1 + u may round to 2 in float32
+        return _scales(largest) + _stage(_pack_trits(chosen[: integers.size]))
+    norms = np.sqrt(np.square(rows, dtype=np.float64).sum(axis=1))
     steps = np.clip(np.ceil(norms / LEVELS), 1, grid.limit(bits)).astype(np.int64)  # a longer one reaches no level
-    levels = _rounded(padded, np.repeat(1 / steps, BUCKET).astype(np.float32), generator)
+    levels = _rounded(rows.reshape(-1), np.repeat(1 / steps, BUCKET).astype(np.float32), generator)
     most = np.minimum(LEVELS, grid.limit(bits) // steps)
-    levels = np.clip(levels.reshape(buckets, BUCKET), -most[:, None], most[:, None]).astype(np.int8).reshape(-1)
+    levels = np.clip(levels.reshape(rows.shape), -most[:, None], most[:, None]).astype(np.int8).reshape(-1)
     return _scales(steps) + _stage(pack_nibbles(levels[: integers.size]))
 
 
 def decode(codec: str, data: memoryview, length: int, bits: int) -> Integers:
     """The integers (length,) in a payload, of the grid's array type; any other bytes raise ValueError."""
-    count = -(-length // BUCKET) if codec == "qsgd" else 1
+    count = _scale_count(codec, length)
     if len(data) < 4 * count + 1:
         raise ValueError("the payload ends in its head")
     scales = np.frombuffer(data[: 4 * count], "<u4").astype(np.int64)
@@ -93,7 +84,7 @@ def decode(codec: str, data: memoryview, length: int, bits: int) -> Integers:
             raise ValueError("a byte holds five three-level symbols: 0 to 242")
         trits = _TRITS_OF[packed].reshape(-1)
         require_zero(trits[length:])
-        return np.asarray((trits[:length] * scales[0]).astype(grid.dtype(bits)))
+        return np.asarray((trits[:length] * np.repeat(scales, BUCKET)[:length]).astype(grid.dtype(bits)))
     levels = unpack_nibbles(packed)
     require_zero(levels[length:])
     values = levels[:length].astype(np.int64) * np.repeat(scales, BUCKET)[:length]
@@ -102,15 +93,24 @@ def decode(codec: str, data: memoryview, length: int, bits: int) -> Integers:
     return values.astype(grid.dtype(bits))
 
 
-def _rounded(
-    values: npt.NDArray[Any], scale: float | npt.NDArray[np.float32], generator: np.random.Generator
-) -> Integers:
+def _scale_count(codec: str, length: int) -> int:
+    return 1 if codec == "sign" else -(-length // BUCKET)
+
+
+def _bucketed(integers: Integers) -> npt.NDArray[np.float32]:
+    """The integers (d,) as rows of `BUCKET`, exact at up to 24 bits, filled up with zeros."""
+    rows = np.zeros((-(-integers.size // BUCKET), BUCKET), np.float32)
+    rows.reshape(-1)[: integers.size] = integers
+    return rows
+
+
+def _rounded(values: npt.NDArray[Any], scale: npt.NDArray[np.float32], generator: np.random.Generator) -> Integers:
     """values * scale, rounded up or down at random so that the mean is exact: floor(x + u), u uniform in [0, 1)."""
     out = np.empty(values.size, np.int8)
     for start in range(0, values.size, BLOCK):
         part = slice(start, start + BLOCK)
-        scaled = values[part] * (np.float32(scale) if isinstance(scale, float) else scale[part])
-        scaled = scaled.astype(np.float32, copy=False) + generator.random(scaled.size, np.float32)
+        scaled = values[part] * scale[part]
+        scaled += generator.random(scaled.size, np.float32)
         out[part] = np.floor(scaled, out=scaled)
     return out
 

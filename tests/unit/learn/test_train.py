@@ -195,3 +195,49 @@ def test_eight_devices_with_a_liar_learn_the_digits() -> None:
         model = grid.apply(model, aggregate.divide(result.sums, result.total), policy.grid.exponent)
     assert left_out == {0}
     assert evaluate(shares[0], model)[0] > 0.92
+
+
+class Ticking:
+    """A clock that a worker of this speed sees: each look at it takes one over its speed."""
+
+    def __init__(self, speed: float) -> None:
+        self.now, self.speed = 0.0, speed
+
+    def __call__(self) -> float:
+        self.now += 1 / self.speed
+        return self.now
+
+
+def test_anytime_minibatch_weights_of_speeds_one_two_and_four_are_a_seventh_two_and_four() -> None:
+    share = load_workload("digits", POLICY.model, index=2, of=8, split="iid", seed=1)
+    policy = with_plan(batch=1, seconds=10.0)
+    results = [train(share, policy, genesis(POLICY), 1, 1, clock=Ticking(speed)) for speed in (1, 2, 4)]
+    assert [result.samples for result in results] == [10, 20, 40]
+    assert [result.steps for result in results] == [10, 20, 40]
+
+
+def test_anytime_minibatch_counts_the_samples_of_every_pass_and_takes_one_step_at_least(share: Classification) -> None:
+    one = train(share, with_plan(batch=16, seconds=1e-9), genesis(POLICY), 1, 1, clock=Ticking(1))
+    assert (one.steps, one.samples) == (1, 16)
+    many = train(share, with_plan(batch=10_000, seconds=3.0), genesis(POLICY), 1, 1, clock=Ticking(1))
+    assert (many.steps, many.samples) == (3, 3 * len(share.data()))
+
+
+def test_anytime_minibatch_is_the_same_training_as_by_epochs_when_it_ends_with_one(share: Classification) -> None:
+    steps = train(share, POLICY, genesis(POLICY), 1, 1).steps
+    timed = train(share, with_plan(seconds=float(steps)), genesis(POLICY), 1, 1, clock=Ticking(1))
+    assert timed.update.tobytes() == train(share, POLICY, genesis(POLICY), 1, 1).update.tobytes()
+
+
+def test_a_fixed_time_without_a_clock_is_refused(share: Classification) -> None:
+    with pytest.raises(ConfigurationError, match="a clock must be given"):
+        train(share, with_plan(seconds=1.0), genesis(POLICY), 1, 1)
+
+
+@pytest.mark.parametrize("speed", [4.0, 0.4])
+def test_anytime_minibatch_takes_the_same_time_of_a_worker_that_is_ten_times_slower(
+    share: Classification, speed: float
+) -> None:
+    clock = Ticking(speed)
+    train(share, with_plan(seconds=25.0), genesis(POLICY), 1, 1, clock=clock)
+    assert clock.now == pytest.approx(25.0, abs=2 / speed + 1e-6), "to a step"

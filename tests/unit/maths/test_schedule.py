@@ -109,7 +109,39 @@ def test_staleness_weights_are_whole_and_fall_as_one_over_the_staleness() -> Non
         schedule.staleness_weight(1, -2)
 
 
+def test_polynomial_staleness_weights_fall_as_one_over_the_root() -> None:
+    assert [schedule.staleness_weight(100, late, "polynomial") for late in (0, 1, 3, 8)] == [
+        102_400,
+        72_400,
+        51_200,
+        34_100,
+    ]
+    assert schedule.staleness_weight(100, 7, "") == 102_400
+    with pytest.raises(ValueError, match="choose inverse or polynomial"):
+        schedule.staleness_weight(1, 1, "linear")
+
+
 # -------------------------------------------------------------------------------------------------- delay compensation
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+def test_the_total_rate_is_what_steps_with_momentum_applied_of_a_constant_gradient(momentum: float) -> None:
+    model, velocity = 0.0, 0.0
+    for _ in range(7):
+        velocity = momentum * velocity + 1.0
+        model -= 0.1 * velocity
+    assert schedule.total_rate(0.1, momentum, 7) == pytest.approx(-model, rel=1e-12)
+    with pytest.raises(ValueError, match="no training"):
+        schedule.total_rate(0.1, momentum, 0)
+
+
+def test_dc_asgd_of_an_update_is_that_of_its_mean_gradient() -> None:
+    generator = np.random.default_rng(5)
+    gradient, now, then = generator.normal(size=(3, 20))
+    wanted = -0.3 * schedule.compensated(gradient, now, then, 2.0)
+    np.testing.assert_allclose(schedule.compensated_update(-0.3 * gradient, 0.3, now, then, 2.0), wanted, rtol=1e-12)
+    update = gradient.astype(np.float32)
+    assert schedule.compensated_update(update, 0.3, now, then, 0.0).tobytes() == update.tobytes()
 
 
 def test_dc_asgd_with_strength_zero_is_async_to_the_bit() -> None:

@@ -80,6 +80,14 @@ async def test_a_body_arrives_whole_and_is_checked(reader: Reader, link: Link) -
         assert reader.bodies[-1] == body
 
 
+async def test_a_link_that_is_held_back_sends_the_same_bytes_and_no_faster(reader: Reader, link: Link) -> None:
+    slow, body, clock = Link(link.base, link.session, LIMITS, 1e5), os.urandom(20_000), asyncio.get_running_loop()
+    frame, began = update(body).stored(), clock.time()
+    assert await slow.post(frame, body) == b"taken"
+    assert reader.bodies == [body]
+    assert (len(frame) + len(body)) / (clock.time() - began) <= 1e5
+
+
 async def test_an_upload_that_broke_off_sends_only_the_rest(reader: Reader, link: Link) -> None:
     body = os.urandom(3 * RESUMABLE_BYTES)
     signed = update(body)

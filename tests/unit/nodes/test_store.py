@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from middleware.errors import ConfigurationError
+from middleware.protocol.choice import REMEMBERED, Transfer
 from nodes.store import Blobs, Contribution, Store
 
 
@@ -48,6 +49,18 @@ def test_sequence_numbers_only_grow_even_when_the_clock_goes_back(tmp_path: Path
     assert store.next_sequence(50) == 101
     store.close()
     assert Store(tmp_path).next_sequence(7) == 102
+
+
+def test_the_last_uploads_are_known_after_a_restart_and_no_older_ones(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert store.uploads() == []
+    made = [Transfer(1000 * number, 0.5) for number in range(1, 8)]
+    for transfer in made:
+        store.put_upload(transfer)
+    store.close()
+    store = Store(tmp_path)
+    assert store.uploads() == made[-REMEMBERED:]
+    assert store.connection.execute("SELECT count(*) FROM upload").fetchone() == (REMEMBERED,)
 
 
 def test_the_residual_is_taken_back_when_its_update_was_refused(tmp_path: Path) -> None:

@@ -15,7 +15,10 @@ from middleware.protocol.machine import (
     Arrived,
     Asked,
     Close,
+    Counted,
     Event,
+    Hurried,
+    Hurry,
     Member,
     Offered,
     Opened,
@@ -129,6 +132,27 @@ def test_a_newer_offer_wins_over_an_update_that_is_still_being_sent() -> None:
     assert (state.phase, state.round, effects) == (Phase.TRAINING, 5, (Train(1, 5),))
 
 
+def test_arrivals_the_last_update_that_is_waited_for_asks_the_children_to_close_and_no_other_does() -> None:
+    state, effects = run(Parent(), (0, Opened(1, 1, THREE, 30.0, arrivals=2)), (1, Counted()))
+    assert effects == [Alarm(30.0)]
+    state, effects = run(state, (2, Counted()), (3, Counted()))
+    assert effects == [Hurry()] and state.phase is Phase.OPEN, "it closes when its children have reported"
+    _, effects = run(state, (4, Arrived(1)), (5, Arrived(2)), (6, Arrived(3)))
+    assert effects == [Close(frozenset())]
+
+
+def test_arrivals_are_counted_anew_in_each_round() -> None:
+    state, _ = run(Parent(), (0, Opened(1, 1, THREE, 30.0, arrivals=2)), (1, Counted()), (30, Rang()), (30, Settled()))
+    _, effects = run(state, (31, Opened(1, 2, THREE, 60.0, arrivals=2)), (32, Counted()))
+    assert effects == [Alarm(60.0)]
+
+
+def test_arrivals_who_is_asked_to_close_does_so_at_once_and_calls_nobody_absent() -> None:
+    state, effects = run(Parent(), (0, Opened(1, 1, THREE, 30.0)), (1, Arrived(2)), (2, Hurried()))
+    assert state.phase is Phase.CLOSED and effects[-1] == Close(frozenset())
+    assert state.absent == frozenset() and state.missing == {1, 3}
+
+
 def test_every_phase_of_the_tables_can_be_left() -> None:
     for table in (PARENT, MEMBER):
         phases = {phase for phase, _ in table} | set(table.values())
@@ -137,7 +161,13 @@ def test_every_phase_of_the_tables_can_be_left() -> None:
 
 @given(
     st.lists(
-        st.one_of(st.builds(Asked, st.integers(1, 3)), st.builds(Arrived, st.integers(1, 3)), st.just(Rang())),
+        st.one_of(
+            st.builds(Asked, st.integers(1, 3)),
+            st.builds(Arrived, st.integers(1, 3)),
+            st.just(Rang()),
+            st.just(Hurried()),
+            st.just(Counted()),
+        ),
         max_size=20,
     )
 )

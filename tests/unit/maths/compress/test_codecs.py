@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from middleware.maths import grid
-from middleware.maths.compress import CODECS, decode, encode, payload_limit, sparse
+from middleware.maths.compress import CODECS, decode, encode, expected_size, payload_limit, sparse
 from middleware.maths.compress.feedback import with_feedback
 
 BITS = (8, 9, 12, 16, 17, 24)
@@ -223,3 +223,24 @@ def test_what_the_grid_cut_off_is_kept_too() -> None:
     result = with_feedback(np.array([6.0, 1.0], np.float32), None, "none", 16, -13)
     assert result.saturated == 1
     assert result.residual.tolist() == [6.0 - 32767 / 8192, 0.0]
+
+
+@pytest.mark.parametrize("codec", ["topk", "randomk", "topk+int8", "randomk+int4", "dgc"])
+@pytest.mark.parametrize("density", [0.001, 0.01, 0.1, 0.5])
+def test_sent_bytes_are_those_of_index_and_value_within_one_per_cent(codec: str, density: float) -> None:
+    length = 400_000
+    integers = np.random.default_rng(4).normal(0, 3000, length).round().clip(-32767, 32767).astype(np.int16)
+    sent = len(encode(codec, integers, 16, density, np.random.default_rng(5)))
+    if codec != "randomk+int4":  # where many of the values that it draws round to zero, and are not sent
+        assert sent == pytest.approx(expected_size(codec, length, 16, density), rel=0.01)
+    assert sent <= 1.01 * expected_size(codec, length, 16, density)
+
+
+@pytest.mark.parametrize("codec", ["none", "int8", "int4", "sign", "digital", "terngrad", "qsgd"])
+def test_the_expected_size_of_a_dense_codec_is_what_it_sends_at_most(codec: str) -> None:
+    integers = np.random.default_rng(6).normal(0, 3000, 10_001).round().clip(-32767, 32767).astype(np.int16)
+    sent = len(encode(codec, integers, 16, 1.0, np.random.default_rng(7), 8000))
+    expected = expected_size(codec, 10_001, 16, 1.0, 8000)
+    assert sent <= expected
+    if codec in ("none", "int8", "int4", "sign"):
+        assert sent == expected or codec == "sign"

@@ -32,6 +32,32 @@ def test_topk_keeps_the_largest_and_of_equal_ones_the_first(values: list[int], c
     assert places.tolist() == sorted(wanted)
 
 
+@pytest.mark.parametrize("count", [1, 40, 400, 4000, 100_000, LENGTH - 1, LENGTH])
+@pytest.mark.parametrize("kind", [*DRAWS, "few values", "sorted", "constant", "nearly empty", "at every sixth place"])
+def test_topk_and_dgc_of_a_sample_and_then_of_what_it_left_are_those_of_one_pass(kind: str, count: int) -> None:
+    if kind in DRAWS:
+        magnitudes = np.abs(on_grid(kind))
+    else:
+        magnitudes = np.zeros(LENGTH, np.int16)
+        if kind == "few values":
+            magnitudes[:] = np.random.default_rng(1).integers(0, 4, LENGTH)
+        elif kind == "sorted":
+            magnitudes[:] = np.arange(LENGTH) // 13
+        elif kind == "nearly empty":
+            magnitudes[123_456::50_000] = 7
+        elif kind == "at every sixth place":  # what the sample looks at, and nothing else
+            magnitudes[:: LENGTH // select.SAMPLE] = np.arange(-(-LENGTH // 6)) % 30_000
+    places = select.topk(magnitudes, count)
+    np.testing.assert_array_equal(places, select._largest(magnitudes, count))
+    assert len(places) == count
+
+
+def test_topk_of_a_sample_leaves_few_candidates() -> None:
+    magnitudes, count = np.abs(on_grid("laplace")), LENGTH // 100
+    candidates = select._candidates(magnitudes, count)
+    assert candidates is not None and count <= len(candidates) < 1.5 * count
+
+
 @pytest.mark.parametrize("kind", ["normal", "laplace", "gamma"])
 @pytest.mark.parametrize("name", ["gaussiank", "sidco"])
 def test_gaussian_k_and_sidco_keep_what_was_asked_for_within_five_per_cent(name: str, kind: str) -> None:

@@ -14,6 +14,7 @@ from middleware.maths import aggregate
 from middleware.maths.compress import decode, digital, encode, symbols
 
 LENGTH = 1024
+SCALES = b"\1\0\0\0" * -(-1_000_000 // symbols.BUCKET)  # of terngrad, for a million coordinates
 
 
 def update(seed: int = 1, length: int = LENGTH) -> np.ndarray:
@@ -37,21 +38,24 @@ def test_terngrad_and_qsgd_are_unbiased_in_every_coordinate(codec: str) -> None:
     assert np.abs((mean - integers) / error).max() < 5
 
 
-def test_terngrad_has_three_values_and_less_than_two_bits_each() -> None:
+def test_terngrad_has_three_values_a_bucket_and_less_than_two_bits_each() -> None:
     integers = update(length=100_000)
     payload = encode("terngrad", integers, 16, generator=np.random.default_rng(0))
-    largest = int(np.abs(integers).max())
-    assert set(np.unique(decode("terngrad", payload, integers.size, 16))) <= {-largest, 0, largest}
-    assert 8 * len(payload) / integers.size < math.log2(3) + 0.02
+    values = decode("terngrad", payload, integers.size, 16)
+    for start in range(0, integers.size, symbols.BUCKET):
+        bucket = slice(start, start + symbols.BUCKET)
+        largest = int(np.abs(integers[bucket]).max())
+        assert set(np.unique(values[bucket])) <= {-largest, 0, largest}
+    assert 8 * len(payload) / integers.size < math.log2(3) + 32 / symbols.BUCKET + 0.02
 
 
-def test_terngrad_clipping_cuts_at_two_and_a_half_deviations() -> None:
+def test_terngrad_has_a_scale_a_bucket_so_that_one_large_value_is_felt_in_its_own_alone() -> None:
     integers = update(length=10_000)
-    cut = symbols.clipped(integers)
-    most = int(2.5 * integers.astype(np.float64).std())
-    assert np.abs(cut).max() == most
-    np.testing.assert_array_equal(cut[np.abs(integers) <= most], integers[np.abs(integers) <= most])
-    assert not symbols.clipped(np.zeros(5, np.int16)).any()
+    integers[700] = 30_000
+    values = np.abs(back("terngrad", integers, np.random.default_rng(0)))
+    assert values[700] == 30_000
+    others = np.r_[0 : symbols.BUCKET, 2 * symbols.BUCKET : 10_000]
+    assert values[others].max() == np.abs(integers[others]).max()
 
 
 def test_qsgd_variance_is_below_the_papers_bound() -> None:
@@ -152,7 +156,7 @@ def test_each_way_to_lie_in_symbols_has_its_own_text(codec: str, payload: bytes,
 
 
 def test_what_would_inflate_past_the_vector_is_not_inflated() -> None:
-    bomb = b"\1\0\0\0\1" + zstandard.ZstdCompressor(level=1).compress(bytes(50_000_000))
+    bomb = SCALES + b"\1" + zstandard.ZstdCompressor(level=1).compress(bytes(50_000_000))
     with pytest.raises(ValueError, match="bytes of symbols|at most"):
         decode("terngrad", bomb, 1_000_000, 16)
 
@@ -164,7 +168,7 @@ def test_a_frame_that_inflates_to_more_than_it_says_is_refused() -> None:
     frame[place : place + 4] = (200_000).to_bytes(4, "little")
     assert zstandard.get_frame_parameters(bytes(frame)).content_size == 200_000
     with pytest.raises(ValueError, match="do not inflate"):
-        decode("terngrad", b"\1\0\0\0\1" + bytes(frame), 1_000_000, 16)
+        decode("terngrad", SCALES + b"\1" + bytes(frame), 1_000_000, 16)
 
 
 def test_bytes_after_a_frame_are_refused() -> None:

@@ -10,6 +10,7 @@ from dp_accounting.rdp import rdp_privacy_accountant
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from opacus.accountants import RDPAccountant
 from scipy import stats
 
 from middleware.maths.privacy import accountant, clip, local, shuffle
@@ -43,6 +44,15 @@ def test_central_dp_two_accountants_agree(rate, noise, rounds):
     tight = pld_privacy_accountant.PLDAccountant(value_discretization_interval=1e-3)
     tight.compose(event, rounds)
     assert tight.get_epsilon(1e-5) <= ours + 0.02
+
+
+def test_dp_sgd_our_accountant_and_opacus_agree_on_the_catalogues_figure():
+    opacus = RDPAccountant()
+    opacus.history = [(1.1, 256 / 60000, 14040)]
+    theirs = opacus.get_epsilon(1e-5, alphas=list(accountant.ORDERS))
+    ours = accountant.spent(14040, Fraction(256, 60000), Fraction(11, 10), DELTA) / accountant.MICRO
+    assert ours == pytest.approx(theirs, abs=1e-3)
+    assert ours == pytest.approx(2.594, abs=2e-3)
 
 
 def test_central_dp_the_last_affordable_round_is_the_last():
