@@ -91,7 +91,7 @@ def split(front: Costs, back: Costs, crossing: Costs, edges: Edges) -> Cut:
     ahead, behind = _before(np.asarray(front, np.float64)), _after(np.asarray(back, np.float64))
     least = np.minimum(front, back)
     best = Cut(math.inf, frozenset())
-    for start, end in pairwise([*_bottlenecks(readers), count]):
+    for start, end in pairwise([*_passed_by_none(readers), count]):
         bound = float(ahead[start + 1] + least[start + 1 : end].sum() + behind[end])
         if bound >= best.cost:
             continue
@@ -179,7 +179,12 @@ def _readers(count: int, edges: Edges) -> list[list[int]]:
     return readers
 
 
-def _bottlenecks(readers: Sequence[Sequence[int]]) -> list[int]:
+def bottlenecks(count: int, edges: Edges) -> list[int]:
+    """The operations behind which a cut carries the output of that one alone, the input and the result among them."""
+    return _passed_by_none(_readers(count, edges))
+
+
+def _passed_by_none(readers: Sequence[Sequence[int]]) -> list[int]:
     """The operations that no edge passes by: outputs are edges to beyond the end."""
     count = len(readers)
     furthest, found = 0, []
