@@ -4,7 +4,8 @@
 
 The last device takes ten times as long to train as the others, and the first one dies (kill -9) on the way to the goal and stays
 away. Time to 90 % is the sum of the rounds' lengths until the end of the round that reaches it; the baseline is the faster of
-two runs of the synchronous task without either. All runs hear as many updates as eight devices send in the synchronous rounds, about.
+two runs of the synchronous task without either. All runs hear about as many updates as eight devices send in the synchronous
+rounds.
 
 Synchronous rounds wait for the straggler in each round, and for the dead device once, up to the deadline; with one backup device
 an edge nobody waits. Anytime rounds take as long as training took on average in the baseline, and their deadline is a little
