@@ -140,7 +140,10 @@ def main() -> None:
             rows += rows_of(name, report, calm)
     write("schedules", rows)
     draw_curves(
-        FOLDER / "schedules.png", by_time(reports), "digits, one device 10x slower, one dies: accuracy by second"
+        FOLDER / "schedules.png",
+        by_time(reports),
+        "digits, one device 10x slower, one dies: accuracy by second",
+        "second",
     )
 
 
