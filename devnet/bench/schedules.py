@@ -3,8 +3,9 @@
     make bench Q=schedules
 
 The last device takes ten times as long to train as the others, and the first one dies (kill -9) on the way to the goal and stays
-away. Time to 90 % is the sum of the rounds' lengths until the end of the round that reaches it; the baseline is the run of the
-synchronous task without either. All runs hear as many updates as eight devices send in the synchronous rounds, about.
+away. Time to 90 % is the sum of the rounds' lengths until the end of the round that reaches it; the baseline is the faster of
+two runs of the synchronous task without either. All runs hear about as many updates as eight devices send in the synchronous
+rounds.
 
 Synchronous rounds wait for the straggler in each round, and for the dead device once, up to the deadline; with one backup device
 an edge nobody waits. Anytime rounds take as long as training took on average in the baseline, and their deadline is a little
@@ -27,9 +28,12 @@ from devnet.fleet import Fleet, Shape, device_name
 from devnet.picture import draw_curves
 from nodes.operator import Choices
 
-GOAL, ROUNDS, BAR, POINTS = 0.90, 20, 1.3, 1.0
+GOAL, ROUNDS, BAR, POINTS = 0.90, 16, 1.3, 1.0
 DEVICES: Final = 8
 DIES_AFTER: Final = 2 * DEVICES  # updates that the cloud has heard
+
+
+NOBODY: Final = "synchronous, nobody slow"
 
 
 class Run(NamedTuple):
@@ -41,9 +45,10 @@ class Run(NamedTuple):
 
 
 RUNS: Final = {
-    "synchronous, nobody slow": Run({}, troubled=False),
+    NOBODY: Run({}, troubled=False),
     "anytime minibatch": Run({}),  # its time is that of the baseline, which has just been measured
     "backup workers, 1 device an edge": Run({"backup_devices": 1}),
+    f"{NOBODY}, again": Run({}, troubled=False),
     "synchronous": Run({}),
     "asynchronous": Run({"arrivals": 1, "server": "step:32"}, DIES_AFTER),
     "staleness-aware": Run({"arrivals": 1, "staleness": "inverse"}, DIES_AFTER),
@@ -126,16 +131,19 @@ def main() -> None:
     reports: dict[str, dict[str, Any]] = {}
     for name, run in RUNS.items():
         reports[name] = measured(name, anytime(next(iter(reports.values()))) if name.startswith("anytime") else run)
-    (nobody, calm), *others = reports.items()
-    rows = [
-        Row(f"{nobody}: time to {GOAL:.0%}", seconds_to_goal(calm), "s"),
-        Row(f"{nobody}: accuracy of the last round", 100 * calm["accuracy"][-1], "%"),
-    ]
-    for name, report in others:
-        rows += rows_of(name, report, calm)
+    once, again = [(name, report) for name, report in reports.items() if name.startswith(NOBODY)]
+    calm = min(once[1], again[1], key=seconds_to_goal)
+    rows = [Row(f"{name}: time to {GOAL:.0%}", seconds_to_goal(report), "s") for name, report in (once, again)]
+    rows.append(Row(f"{NOBODY}: accuracy of the last round", 100 * calm["accuracy"][-1], "%"))
+    for name, report in reports.items():
+        if not name.startswith(NOBODY):
+            rows += rows_of(name, report, calm)
     write("schedules", rows)
     draw_curves(
-        FOLDER / "schedules.png", by_time(reports), "digits, one device 10x slower, one dies: accuracy by second"
+        FOLDER / "schedules.png",
+        by_time(reports),
+        "digits, one device 10x slower, one dies: accuracy by second",
+        "second",
     )
 
 
