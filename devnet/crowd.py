@@ -300,9 +300,9 @@ async def simulate(crowd: Crowd, tell: Callable[[Round], None] = lambda round: N
     from middleware.learn.workload import genesis
 
     policy, shape = crowd.policy, crowd.shape
-    if not shape.wire and (policy.schedule is not None or policy.server is not None or shape.slow):
+    if not shape.wire and (policy.schedule is not None or shape.slow):
         raise ConfigurationError(
-            "without the wire a round is the rule over everybody: leave --no-wire out with a schedule or a server step"
+            "without the wire a round is the rule over everybody: leave --no-wire out with a schedule"
         )
     if policy.pay != "participation":
         raise ConfigurationError("a simulation pays participation: scores are measured on a demo or a task")

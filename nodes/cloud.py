@@ -283,6 +283,8 @@ class Cloud:
     def _hurry(self) -> None:
         """As many updates are here as the round waits for: ask the edges to close, by the same offer again as closing."""
         agent, offer = self.agent, self.gathering.offered
+        if agent.view.rewound:
+            return  # nothing is signed before a ledger that lost its past: the round ends at its deadline
         closing = msgspec.structs.replace(offer, sequence=agent.sequence(), state="closing")
         self.gathering.show(agent.sign(closing), self.gathering.roster)
 

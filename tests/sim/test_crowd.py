@@ -185,8 +185,32 @@ async def test_a_crowd_with_slow_devices_waits_for_them_or_closes_by_arrivals_on
     assert buffered["rounds"][-1]["accuracy"] > 0.5
 
 
-@pytest.mark.parametrize("choices", [{"backup_devices": 1}, {"server": "momentum"}])
-async def test_a_crowd_without_the_wire_plays_no_schedule_and_no_server_step(choices: dict[str, Any]) -> None:
-    bare = msgspec.structs.replace(SHAPE, wire=False, ledger=False)
+@pytest.mark.parametrize("slow", [0, 1])
+async def test_a_crowd_without_the_wire_plays_no_schedule(slow: int) -> None:
+    bare = msgspec.structs.replace(SHAPE, wire=False, ledger=False, slow=slow)
     with pytest.raises(ConfigurationError, match="leave --no-wire out"):
-        await run(bare, **choices)
+        await run(bare, **({} if slow else {"backup_devices": 1}))
+
+
+@pytest.mark.parametrize("peers", ["hierarchical", "gosgd"])
+async def test_edges_with_models_of_their_own_train_from_them_in_a_crowd(peers: str) -> None:
+    """Their devices start from other models than the average, so what they learn in the second round differs."""
+    asked = {"peers": peers, "rounds": 3} | ({"global_every": 3} if peers == "hierarchical" else {})
+    own, together = await run(**asked), await run(rounds=3)
+    assert own["rounds"][0]["training_loss"] == together["rounds"][0]["training_loss"]
+    assert own["rounds"][1]["training_loss"] != together["rounds"][1]["training_loss"]
+    assert own["accuracy"][-1] > 0.6
+
+
+@pytest.mark.parametrize(
+    ("shape", "choices"),
+    [
+        (msgspec.structs.replace(SHAPE, wire=False, ledger=False), {"peers": "gosgd"}),
+        (msgspec.structs.replace(SHAPE, slow=1), {"peers": "gosgd"}),
+        (SHAPE, {"dp": 8.0, "dp_clients": 30, "dp_commitment": "0" * 64, "auditors": ("0" * 64,)}),
+        (SHAPE, {"dp": 8.0, "dp_mode": "records"}),
+    ],
+)
+async def test_what_a_crowd_cannot_play_is_refused(shape: Shape, choices: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="demo|wire"):
+        await run(shape, **choices)
