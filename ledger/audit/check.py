@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
+import numpy as np
 
 from ledger import codes
 from ledger.audit.equivocation import judge_promises
@@ -190,7 +191,10 @@ def _models(task: Task, round: int, before: Before | None) -> tuple[tuple[int, b
         return ()
     if before is None or before.model is None or before.state is None:
         return None
-    return peering.models_below(task.policy, before.model, before.state.peers)
+    with np.errstate(
+        all="ignore"
+    ):  # a hostile state may be infinitely far from its model; what counts is the same bits
+        return peering.models_below(task.policy, before.model, before.state.peers)
 
 
 def _earned(examined: Examined) -> dict[int, Sequence[tuple[int, dict[int, int] | None]]]:
