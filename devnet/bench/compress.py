@@ -186,8 +186,8 @@ def deep(data: str, folder: Path) -> list[Row]:
     sparse = run(data, folder, plan, CodecSpec("dgc", DGC_DENSITY))
     plain = run(data, folder, plan, CodecSpec("topk", DGC_DENSITY), "momentum")
     federated = run(data, folder, FEDERATED[data] | {"model": plan["model"], "rounds": plan["rounds"]})
-    lost, total = everything.reached - sparse.reached, sum(sparse.bytes_up) / sum(everything.bytes_up)
-    steady = sparse.bytes_up[-1] / everything.bytes_up[-1]
+    lost, total = everything.reached - sparse.reached, sum(sparse.bytes_up) / sum(federated.bytes_up)
+    steady = sparse.bytes_up[-1] / federated.bytes_up[-1]
     shown = {"everything sent": everything, "dgc": sparse, "no momentum correction": plain, "FedAvg": federated}
     curves = {name: found.accuracy for name, found in shown.items()}
     draw_curves(FOLDER / f"compress-dgc-{data}.png", curves, f"{data}, 0.1 %: accuracy by round")

@@ -12,6 +12,7 @@ from typing import Annotated, Optional
 import typer
 
 from nodes.cli.dispute_app import dispute
+from nodes.cli.model_app import model
 from nodes.cli.output import DEBUG, reported
 
 app = typer.Typer(
@@ -31,7 +32,7 @@ task = typer.Typer(help="Tasks: create, follow, stop.", no_args_is_help=True)
 audit = typer.Typer(help="Check what happened, from the ledger and the blobs alone.", no_args_is_help=True)
 for group, name in (
     (devnet, "devnet"), (contracts, "contracts"), (ledger, "ledger"), (account, "account"), (node, "node"),
-    (stake, "stake"), (task, "task"), (audit, "audit"), (dispute, "dispute"),
+    (stake, "stake"), (task, "task"), (audit, "audit"), (dispute, "dispute"), (model, "model"),
 ):  # fmt: skip
     app.add_typer(group, name=name)
 
