@@ -26,7 +26,7 @@ from ledger.record import export_record, import_record
 from middleware.errors import ConfigurationError
 from middleware.policy import Task
 from middleware.ports import Batch, Entry, Event, Head, Position
-from middleware.protocol import memory
+from middleware.protocol import memory, peering
 from middleware.protocol import settlement as settling
 from middleware.protocol import update as updates
 from middleware.protocol.settlement import Opening, Received, Reported, Settlement
@@ -241,6 +241,7 @@ class World:
         rewards = dict(self.manifest(round - 1).rewards) if round > 1 else {}
         state = self._carried(round - 1)
         told: dict[int, Header] = {}
+        below = {round: peering.models_below(policy, model, state.peers)}
         for item in anchored[round - 1 :]:
             number, manifest = item.header.round, decode_manifest(self.blob(item.header.manifest))
             drafts = self.drafts(manifest)
@@ -272,8 +273,11 @@ class World:
                 settlement.model,
                 dict(settlement.manifest.rewards),
             )
+            below[number + 1] = peering.models_below(policy, model, state.peers)
+            for peer in state.peers.values():
+                self.put(tensors.encode_model(peering.model_of(model, peer, policy.grid.exponent)))
         self._cloud_tells(told)
-        self._offers_tell(told)
+        self._offers_tell(told, below)
         self._claims_tell(rewards)
         self._checkpoints_tell()
 
@@ -381,8 +385,9 @@ class World:
                     change = "UPDATE outbox SET id = ?, call = ? WHERE number = ?"
                     connection.execute(change, (call_id(new), encode_call(new), number))
 
-    def _offers_tell(self, told: Mapping[int, Header]) -> None:
-        """The cloud's offers open the rounds that were told again, in every database that keeps them."""
+    def _offers_tell(self, told: Mapping[int, Header], below: Mapping[int, tuple[tuple[int, bytes], ...]]) -> None:
+        """The cloud's offers open the rounds that were told again, in every database that keeps them. `below` has the models
+        that edges have of their own, by round."""
         cloud, changes = self.keys[self.task.cloud], {}
         for node in self.settings:
             with self.database(node) as connection:
@@ -391,9 +396,24 @@ class World:
                 offer = decode_stored(frame, Offer).message
                 last = told.get(offer.round - 1)
                 if last is not None:
-                    new = msgspec.structs.replace(offer, prev=eip712.header_hash(last), model_in=last.model_out)
+                    new = msgspec.structs.replace(
+                        offer, prev=eip712.header_hash(last), model_in=last.model_out, models=below[offer.round]
+                    )
                     changes[frame] = keys.sign_message(self.domain.context, cloud.network, new).stored()
         self.swap(changes)
+
+    def offers(self) -> list[tuple[bytes, Offer]]:
+        """The frames that opened the task's rounds, in order, each with what it says."""
+        with self.database(self.task.cloud) as connection:
+            query = "SELECT frame FROM offer WHERE task = ? AND state = 'open' ORDER BY round"
+            frames = [row[0] for row in connection.execute(query, (self.task.id,))]
+        return [(frame, decode_stored(frame, Offer).message) for frame in frames]
+
+    def show(self, frame: bytes, other: Offer) -> None:
+        """The cloud signed and showed another offer in a frame's place, and everybody who keeps it kept that one."""
+        signed = keys.sign_message(self.domain.context, self.keys[self.task.cloud].network, other)
+        self.swap({frame: signed.stored()})
+        self._checkpoints_tell()
 
     def log(self, node: int) -> list[bytes]:
         """Leaf hashes of what a node signed."""

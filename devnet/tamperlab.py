@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+import numpy as np
 
 from devnet.insider import Draft, World
 from ledger import codes
@@ -23,8 +24,7 @@ from ledger.audit.evidence import read, unreadable
 from ledger.audit.report import Finding, Report, summarise
 from ledger.events import Checkpointed, KeyRotated, entry_from_log
 from middleware.errors import ConfigurationError, PeerFault
-from middleware.maths import aggregate
-from middleware.protocol import memory
+from middleware.protocol import memory, peering
 from middleware.protocol import settlement as settling
 from middleware.protocol.settlement import Opening, Reported, Settlement
 from middleware.trust import chunks, eip712, keys, merkle, roots
@@ -32,6 +32,7 @@ from middleware.trust.keys import NetworkKey
 from middleware.types import Receipt, Seen, Verdict
 from middleware.wire import tensors
 from middleware.wire.message import EdgeReport, Offer, ReceiptReply, Update, decode_stored
+from middleware.wire.state import State, encode_state
 from nodes.records import verify_home
 
 
@@ -208,13 +209,15 @@ def wrong_aggregate(world: World) -> Done:
         _, summed, _ = settling.combine(policy, reports, settling.NONE_FORCED, seed, recalled)
         if summed.vector is None:
             raise ConfigurationError(f"round {opening.round} is void: there is no aggregate to change")
-        vector = summed.vector.copy()
+        if honest.applied is None:
+            raise ConfigurationError(f"round {opening.round} moves nothing: there is no model to change")
+        vector, applied = summed.vector.copy(), honest.applied.copy()
         vector[0] += summed.weight
+        applied[0] += 1
         root = chunks.sums_root(vector)
         moved = msgspec.structs.replace(
             summed, vector=vector, root=root, node=roots.sum_node(root, summed.children)
         )  # fmt: skip
-        applied = aggregate.divide(vector, summed.weight)
         model, _ = memory.move(policy, opening.model, applied, opening.state.vectors)
         blob = tensors.encode_model(model)
         digest = hashlib.sha256(blob).digest()
@@ -226,6 +229,62 @@ def wrong_aggregate(world: World) -> Done:
 
     world.retell(round, result=result)
     return Done(f"{world.name(world.task.cloud)} adds one grid unit to one number of round {round}", f"round {round}")
+
+
+def wrong_state(world: World) -> Done:
+    """The cloud leaves to the next round something else than this one made, and everything follows from that."""
+    round, told = middle(world), []
+
+    def result(opening: Opening, reports: list[Reported], honest: Settlement) -> Settlement:
+        state, what = _changed(world, honest.state, reports)
+        blob = encode_state(state)
+        told.append(what)
+        manifest = msgspec.structs.replace(honest.manifest, state=hashlib.sha256(blob).digest())
+        return msgspec.structs.replace(honest, manifest=manifest, state=state, state_blob=blob)
+
+    world.retell(round, result=result)
+    return Done(f"{world.name(world.task.cloud)} {told[0]} behind round {round}", f"round {round}, state")
+
+
+def _changed(world: World, state: State, reports: Sequence[Reported]) -> tuple[State, str]:
+    """(the state with as little changed as there is, what that was)."""
+    policy = world.task.policy
+    if policy.peers is not None:
+        edge = min(state.peers, default=reports[0].leaf.edge)
+        peer = state.peers.get(edge, peering.new_peer(policy.parameters))
+        value = peer.value.copy()
+        value[0] += 1
+        rows = {**state.peers, edge: msgspec.structs.replace(peer, value=value)}
+        return msgspec.structs.replace(state, peers=rows), f"changes one number of {world.name(edge)}'s model"
+    if state.vectors:
+        vectors = tuple(vector.copy() for vector in state.vectors)
+        vectors[0][0] = np.nextafter(vectors[0][0], np.float32(1))
+        return msgspec.structs.replace(state, vectors=vectors), "changes one bit of the server step's vector"
+    if state.centre is not None:
+        centre = state.centre.copy()
+        centre[0] += 1
+        return msgspec.structs.replace(state, centre=centre), "moves one number of the rule's centre by a grid unit"
+    if state.standing:
+        node = min(state.standing)
+        good, bad = state.standing[node]
+        standing = {**state.standing, node: (good + 1, bad)}
+        return msgspec.structs.replace(state, standing=standing), f"thinks better of {world.name(node)}"
+    return state, "names a state, which this task has none of,"
+
+
+def wrong_edge_model(world: World) -> Done:
+    """The cloud shows the devices below one edge an older model than is theirs."""
+    older = world.header(1).model_in
+    offers = [(frame, offer) for frame, offer in world.offers() if 1 < offer.round <= world.rounds()]
+    if not offers:
+        raise ConfigurationError("the tamper lab needs a run of at least two rounds to show an edge an older model")
+    frame, offer = next((one for one in offers if one[1].models), offers[len(offers) // 2 - 1])
+    reports = [decode_stored(edge.report, EdgeReport).message for edge in world.manifest(offer.round).edges]
+    edge = offer.models[0][0] if offer.models else reports[0].sender
+    models = {**dict(offer.models), edge: older}
+    world.show(frame, msgspec.structs.replace(offer, models=tuple(sorted(models.items()))))
+    what = f"{world.name(world.task.cloud)} shows the devices below {world.name(edge)} the first model in round {offer.round}"
+    return Done(what, f"offer of round {offer.round}")
 
 
 def padded_reward(world: World) -> Done:
@@ -343,6 +402,8 @@ FAULTS: Final = tuple(
         ("duplicated-update", "duplicated update", duplicated_update, Verdict.INVALID),
         ("reordered-update", "reordered update", reordered_update, Verdict.INVALID),
         ("wrong-aggregate", "wrong aggregate", wrong_aggregate, Verdict.INVALID),
+        ("wrong-state", "wrong state", wrong_state, Verdict.INVALID),
+        ("wrong-edge-model", "wrong edge model", wrong_edge_model, Verdict.INVALID),
         ("padded-reward", "padded reward", padded_reward, Verdict.INVALID),
         ("skipped-round", "skipped round", skipped_round, Verdict.INVALID),
         ("rewound-chain", "rewound chain", rewound_chain, Verdict.INVALID),

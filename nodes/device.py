@@ -24,7 +24,7 @@ from middleware.learn.train import Trained as Learned
 from middleware.learn.train import train
 from middleware.learn.workload import Workload
 from middleware.policy import Policy
-from middleware.protocol import budget, choice, inclusion
+from middleware.protocol import budget, choice, inclusion, peering
 from middleware.protocol import update as updates
 from middleware.protocol.choice import Transfer
 from middleware.protocol.machine import Answered, Effect, Event, Member, Offered, Send, Train, Trained, step_member
@@ -101,8 +101,8 @@ class Device:
         await agent.view.until(
             lambda index: message.task in index.tasks and index.head_block >= message.seen.block, 2.0
         )
-        agent.task(message.task)
         judge_offer(Desk(agent.id, agent.domain, agent.index.roster(), limits=agent.limits), offer)
+        peering.require_one_model(agent.task(message.task).policy, message)
         agent.require_same_past(message.seen)
         return offer
 

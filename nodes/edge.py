@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine
 from ledger.calls import Register
 from middleware.errors import ConfigurationError, PeerFault, Unavailable
 from middleware.policy import Policy
+from middleware.protocol import peering
 from middleware.protocol import update as updates
 from middleware.protocol.machine import Phase
 from middleware.protocol.sums import NOTHING, Summed, SumTree
@@ -120,6 +121,7 @@ class Edge:
             )
         roster = agent.roster_at(message.roster_block)
         judge_offer(Desk(agent.id, agent.domain, agent.index.roster(), limits=agent.limits), offer)
+        peering.require_one_model(task.policy, message)
         agent.require_same_past(message.seen)
         if message.state == "closing" and (message.task, message.round) == self._place():
             self.gathering.hurried(message.task, message.round)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
+import numpy as np
 
 from ledger import codes
 from ledger.audit.equivocation import judge_promises
@@ -24,7 +25,7 @@ from ledger.index import ForcedUpdate
 from middleware.errors import ConfigurationError, PeerFault
 from middleware.policy import Task
 from middleware.ports import Position
-from middleware.protocol import scoring
+from middleware.protocol import peering, scoring
 from middleware.protocol.memory import EMPTY
 from middleware.protocol.settlement import Settlement
 from middleware.trust.access import unproven_members
@@ -44,6 +45,9 @@ class Judged(msgspec.Struct, frozen=True):
     position: Position
     manifest: Manifest | None
     settlement: Settlement | None
+    models: (
+        tuple[tuple[int, bytes], ...] | None
+    ) = ()  # edges' own, as it opened with them; None where that is not known
 
 
 class Examined(msgspec.Struct, frozen=True):
@@ -116,10 +120,11 @@ def examine(
             forced = tuple(record.index.forced.get(number, ()))
             scene = _scene(record, known, anchor, blobs, scope, reader, evaluation, forced, secret)
             at = walk.at(number, anchor.header.round)
+            models = _models(known, anchor.header.round, before)
             after = _judge(record, scene, at, before)
             before, done = after.before, done + 1
             examined.rounds[number, anchor.header.round] = Judged(
-                anchor.header, anchor.entry.position, after.manifest, after.settlement
+                anchor.header, anchor.entry.position, after.manifest, after.settlement, models
             )
             if progress is not None:
                 progress(done, total)
@@ -180,6 +185,18 @@ def _judge(record: Evidence, scene: Scene, bench: Bench, before: Before | None) 
     return judge_round(scene, bench, before, record.index.roster)
 
 
+def _models(task: Task, round: int, before: Before | None) -> tuple[tuple[int, bytes], ...] | None:
+    """The models that edges have of their own when a round opens, by what the rounds before it left."""
+    if task.policy.peers is None or round == 1:
+        return ()
+    if before is None or before.model is None or before.state is None:
+        return None
+    with np.errstate(
+        all="ignore"
+    ):  # a hostile state may be infinitely far from its model; what counts is the same bits
+        return peering.models_below(task.policy, before.model, before.state.peers)
+
+
 def _earned(examined: Examined) -> dict[int, Sequence[tuple[int, dict[int, int] | None]]]:
     earned: dict[int, list[tuple[int, dict[int, int] | None]]] = {}
     for (task, _), judged in sorted(examined.rounds.items()):
@@ -193,6 +210,7 @@ def _facts(record: Evidence, examined: Examined) -> Facts:
         domain=record.ledger_domain,
         tasks=examined.tasks,
         headers={place: judged.header for place, judged in examined.rounds.items()},
+        models={place: judged.models for place, judged in examined.rounds.items() if judged.models is not None},
         manifests={place: j.manifest for place, j in examined.rounds.items() if j.manifest is not None},
         transactions={entry.position.transaction: entry.position for entry in record.entries},
         roster_at=record.index.roster,

@@ -124,6 +124,7 @@ class Facts(msgspec.Struct, frozen=True):
     domain: eip712.Domain
     tasks: Mapping[int, Task]
     headers: Mapping[Place, Header]
+    models: Mapping[Place, tuple[tuple[int, bytes], ...]]  # that edges had of their own when a round opened
     manifests: Mapping[Place, Manifest]
     transactions: Mapping[bytes, Position]  # where each transaction of the record stands, by hash
     roster_at: Callable[[int], Roster]
@@ -213,8 +214,14 @@ class _Judge:
         header = self.facts.headers.get((row.task, row.round))
         if wrong or header is None or offer.state != "open":
             return wrong or ""
-        same = (offer.policy_hash, offer.model_in, offer.prev) == (header.policy, header.model_in, header.prev)
-        return "" if same else "it is not the offer that this round was anchored for"
+        if (offer.policy_hash, offer.model_in, offer.prev) != (header.policy, header.model_in, header.prev):
+            return "it is not the offer that this round was anchored for"
+        models = self.facts.models.get((row.task, row.round), offer.models)
+        wrong_for = sorted({edge for edge, _ in set(models) ^ set(offer.models)})
+        if not wrong_for:
+            return ""
+        what = f"the model that it names for {', '.join(f'edge {edge}' for edge in wrong_for)} is not what the rounds before left"
+        return Wrong(what, "wrong-edge-model", f"the offer signature of node {offer.sender}")
 
     def contribution(self, row: ContributionRow) -> str | Wrong:
         roster = self.facts.roster(row.task, row.round)

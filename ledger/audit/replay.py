@@ -351,13 +351,9 @@ def _state_out(scene: Scene, bench: Bench, manifest: Manifest, settlement: Settl
     policy, by, digest = scene.task.policy, scene.by_cloud, manifest.state
     if not memory.carries(policy):
         bench.holds(
-            digest == ZERO32,
-            "state",
-            "state",
-            f"it is {short(digest)}, this task carries none",
-            by,
-            scene.header.manifest,
-        )
+            digest == ZERO32, "state", "state", f"it is {short(digest)}, this task carries none", by,
+            scene.header.manifest, "wrong-state",
+        )  # fmt: skip
         return memory.EMPTY
     if settlement is None:
         bench.unverifiable("state", "state", "it cannot be told without the aggregate, which could not be repeated")

@@ -36,6 +36,7 @@ NAMES: Final = {
     "wrong-aggregate": "the sums, or the model made of them, are not what the inputs add up to",
     "wrong-budget": "the header hides, skips or misstates the epsilon that the task has spent, or the round passes it",
     "wrong-state": "what the rule or the server step carries to the next round is not what the round makes of the last one's",
+    "wrong-edge-model": "an offer shows an edge another model than the rounds before left it",
     "padded-reward": "a node is owed more than it earned",
     "short-reward": "a node is owed less than it earned",
     "skipped-round": "the chain of headers has a gap",

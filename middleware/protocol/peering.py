@@ -24,12 +24,14 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from middleware.errors import ConfigurationError
+from middleware.errors import ConfigurationError, PeerFault
 from middleware.maths import gossip
 from middleware.maths.aggregate import divide
 from middleware.policy import MOST_PEERS, Peers, Policy
 from middleware.protocol.sums import Summed
 from middleware.protocol.update import Floats, Integers
+from middleware.wire import tensors
+from middleware.wire.message import Offer
 from middleware.wire.state import Peer
 
 MASS: Final = 1 << 16  # of an edge that joins
@@ -53,6 +55,24 @@ def model_of(model: Floats, peer: Peer | None, exponent: int) -> Floats:
         return model
     own: Floats = (model.astype(np.float64) + peer.value / peer.mass * 2.0**exponent).astype(np.float32)
     return own
+
+
+def models_below(policy: Policy, model: Floats, known: Known) -> tuple[tuple[int, bytes], ...]:
+    """(edge, SHA-256) of the models that an offer names besides the anchored one, ascending; empty where there are none."""
+    exponent = policy.grid.exponent
+    return tuple(
+        (edge, hashlib.sha256(tensors.encode_model(model_of(model, peer, exponent))).digest())
+        for edge, peer in sorted(known.items())
+    )
+
+
+def require_one_model(policy: Policy, offer: Offer) -> None:
+    """PeerFault("mismatch") for an offer that shows some edge another model in a task whose edges have one together."""
+    if policy.peers is None and offer.models:
+        edges = ", ".join(str(edge) for edge, _ in offer.models)
+        raise PeerFault(
+            "mismatch", f"the offer has other models for edges {edges}, and this task has one for everybody"
+        )
 
 
 def advance(

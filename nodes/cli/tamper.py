@@ -14,6 +14,7 @@ from nodes.cli.output import EXIT_INVALID, print_json
 
 ROUNDS = 4  # of the run that is made when none is given
 DEVICES = 6
+SERVER = "momentum"  # so that rounds leave each other a state to lie about
 
 
 def tamper(run: Path | None, name: str, seed: int, as_json: bool, markdown: bool) -> None:
@@ -65,4 +66,4 @@ def _make(run: Path, seed: int) -> None:
     from nodes.operator import Choices
 
     shape = Shape(devices=DEVICES, seed=seed)
-    asyncio.run(run_demo(shape, Choices(rounds=ROUNDS, seed=seed), run, Progress()))
+    asyncio.run(run_demo(shape, Choices(rounds=ROUNDS, seed=seed, server=SERVER), run, Progress()))

@@ -9,10 +9,11 @@ import msgspec
 from ledger import codes
 from ledger.artifacts import NAMES
 from ledger.record import export_record
+from middleware.protocol import memory, peering
 from middleware.trust import eip712, keys, roots
 from middleware.trust.keys import KeyFile
-from middleware.types import Receipt
-from middleware.wire import canonical
+from middleware.types import ZERO32, Receipt
+from middleware.wire import canonical, tensors
 from middleware.wire.message import EdgeReport, Offer, ReceiptReply, Update, decode_metrics, decode_stored
 from nodes.config import NodeConfig, write_config
 from nodes.store import Contribution, Store
@@ -61,8 +62,12 @@ def _store(home: Path, node: int) -> Store:
 
 def _round(history: History, stores: dict[int, Store], number: int) -> None:
     header, manifest = history.headers[number - 1], history.manifests[number - 1]
+    before = history.manifests[number - 2].state if number > 1 else ZERO32
+    state = memory.EMPTY if before == ZERO32 else memory.read(history.policy, history.store.blobs[before])
+    model = tensors.decode_model(history.store.blobs[header.model_in], history.policy.parameters)
     offer = Offer(
-        CLOUD, number, TASK, number, header.policy, header.model_in, 1, -13, 30.0, header.prev, "open", manifest.roster_block
+        CLOUD, number, TASK, number, header.policy, header.model_in, 1, -13, 30.0, header.prev, "open", manifest.roster_block,
+        models=peering.models_below(history.policy, model, state.peers),
     )  # fmt: skip
     signed = keys.sign_message(DOMAIN.context, history.network[CLOUD], offer).stored()
     for place, edge in enumerate(manifest.edges):

@@ -15,6 +15,7 @@ from middleware.maths.gossip import Integers
 from middleware.policy import Peers, Policy, Rule
 from middleware.protocol import peering
 from middleware.protocol.peering import MASS, Known
+from middleware.protocol.settlement import Forced, Opening, Reported, Settlement
 from middleware.protocol.sums import NOTHING, Summed, alone
 from middleware.types import ZERO32, Verdict
 from middleware.wire.state import Peer, decode_state, encode_state
@@ -49,6 +50,40 @@ def test_a_history_of_edges_with_own_models_is_valid_and_replayed_to_the_bit(kin
         assert settlement is not None and settlement.manifest.state == manifest.state
         rows = decode_state(settlement.state_blob, PARAMETERS).peers
         assert set(rows) == (set() if peering.is_global(history.policy, number) else set(EDGES))
+
+
+def row(number: int, mass: int = MASS, copied: bool = False) -> Peer:
+    value = np.full(PARAMETERS, number, np.int64)
+    return Peer(mass, 0, value, value if copied else None)
+
+
+LEAST = int(np.iinfo(np.int64).min)
+HOSTILE = {
+    "least number": {EDGES[0]: row(LEAST, 1)},
+    "most mass": {EDGES[0]: row(1 - (1 << 63), (1 << 31) - 1), EDGES[1]: row(LEAST + 1, (1 << 31) - 1)},
+    "edges that nobody knows": {edge: row(1) for edge in range(10, 80)},
+    "copies where there are none": {EDGES[0]: row(1, copied=True), EDGES[1]: row(1)},
+}
+
+
+@pytest.mark.parametrize("rows", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_state_never_stops_the_audit_and_is_named(rows: dict[int, Peer]) -> None:
+    class Hostile(History):
+        def settle(self, opening: Opening, received: list[Reported], forced: Forced) -> Settlement:
+            if opening.round == 3:  # where the liar goes on from does not matter: it must settle something
+                return super().settle(msgspec.structs.replace(opening, state=self.honest), received, forced)
+            made = super().settle(opening, received, forced)
+            if opening.round != 2:
+                return made
+            self.honest = made.state
+            state = msgspec.structs.replace(made.state, peers=rows)
+            blob = encode_state(state)
+            manifest = msgspec.structs.replace(made.manifest, state=hashlib.sha256(blob).digest())
+            return msgspec.structs.replace(made, state=state, state_blob=blob, manifest=manifest)
+
+    report = audited(Hostile(peered("push-sum", rounds=5), 3).run())
+    assert report.first is not None
+    assert (report.first.subject, report.first.fault, report.first.round) == ("state", "wrong-state", 2)
 
 
 # ------------------------------------------------------------------------------------------------------ one round of it

@@ -131,7 +131,7 @@ class Unused(Tampers):
 
 
 def test_a_state_where_the_task_carries_none_is_named() -> None:
-    named(Unused(policy_of()).run(), "state", "")
+    named(Unused(policy_of()).run(), "state", "wrong-state")
 
 
 class OtherStep(History):

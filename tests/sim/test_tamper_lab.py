@@ -13,7 +13,7 @@ from devnet.insider import World
 from devnet.tamperlab import FAULTS, Fault, audit, chosen, judge, table, try_fault
 from ledger.audit.report import NAMES, Report
 from middleware.errors import ConfigurationError
-from middleware.policy import Rule
+from middleware.policy import Peers, Rule, Server
 from middleware.types import Verdict
 from nodes.cli.main import app
 from tests.sim.history import History, policy_of
@@ -24,6 +24,9 @@ POLICIES = {
     "multi-krum": policy_of(),
     "median": policy_of(rule=Rule("median", 1)),
     "mean": policy_of(rule=MEAN, min_updates=1),
+    "momentum": policy_of(server=Server("momentum")),
+    "gossip": policy_of(rule=MEAN, peers=Peers("gossip", links="ring")),
+    "hierarchical": policy_of(rule=MEAN, peers=Peers("hierarchical", every=2), arrangement="two-level"),
     "two-level": policy_of(rule=MEAN, arrangement="two-level", min_updates=1),
 }
 RULES = [name if name == "multi-krum" else pytest.param(name, marks=pytest.mark.slow) for name in POLICIES]
@@ -75,7 +78,8 @@ def test_the_lab_has_every_class_once_and_each_is_a_name_of_a_finding() -> None:
     titles = [fault.title for fault in FAULTS]
     assert titles == [
         "flipped blob byte", "forged signature", "rotated key used early", "omitted update", "duplicated update",
-        "reordered update", "wrong aggregate", "padded reward", "skipped round", "rewound chain", "forked operational log",
+        "reordered update", "wrong aggregate", "wrong state", "wrong edge model", "padded reward", "skipped round",
+        "rewound chain", "forked operational log",
         "replaced contract code", "withheld blob", "edge equivocation",
     ]  # fmt: skip
     names = [fault.name for fault in FAULTS]
@@ -88,6 +92,14 @@ def test_the_original_stays_as_it_was(runs: dict[str, Path]) -> None:
     result = RUNNER.invoke(app, ["audit", "tamper", "padded-reward", "--run", str(runs["median"]), "--json"])
     assert result.exit_code == 0, result.output
     assert {path: path.read_bytes() for path in runs["median"].rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("rule", ["afa", "centred-clipping"])
+def test_what_a_rule_remembers_is_no_safer_to_change_than_a_servers_step(tmp_path: Path, rule: str) -> None:
+    write_run(History(policy_of(rule=Rule(rule, 1))).run(), tmp_path)
+    shown = try_fault(tmp_path, chosen("wrong-state")[0])
+    assert shown.caught, shown
+    assert ("thinks better of end-4" if rule == "afa" else "the rule's centre") in shown.done
 
 
 # ------------------------------------------------------------------------------------------------------- what is said
@@ -122,6 +134,18 @@ def test_an_omission_is_proven_by_the_receipt_and_the_root(run: Path) -> None:
     assert report.first is not None
     assert report.first.proven_by == "the receipt and the root of node 2"
     assert {finding.fault for finding in report.findings} == {"omitted-update"}
+
+
+@pytest.mark.parametrize("rule", ["multi-krum", pytest.param("gossip", marks=pytest.mark.slow)])
+def test_a_wrong_edge_model_is_named_in_the_database_of_everybody_who_was_shown_it(
+    runs: dict[str, Path], tmp_path: Path, rule: str
+) -> None:
+    report = spoilt(copied(runs[rule], tmp_path), "wrong-edge-model")
+    assert {finding.fault for finding in report.findings} == {"wrong-edge-model"}
+    places = {finding.subject.split("/")[0] for finding in report.findings}
+    assert places == {"cloud", "edge-2", "edge-3"}
+    assert all(finding.proven_by == "the offer signature of node 1" for finding in report.findings)
+    assert all("for edge 2 " in finding.what for finding in report.findings)
 
 
 def test_a_forked_log_names_the_checkpoint(run: Path) -> None:
