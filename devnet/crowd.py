@@ -314,6 +314,8 @@ async def simulate(crowd: Crowd, tell: Callable[[Round], None] = lambda round: N
         raise ConfigurationError(
             "edges with models of their own, and noise on the device, need the wire: leave out --no-wire"
         )
+    if policy.widths is not None:
+        raise ConfigurationError("a crowd's devices all train the whole model: models of several widths run in a demo")
     if policy.peers is not None and (policy.schedule is not None or shape.slow):
         raise ConfigurationError(
             "edges with models of their own run on a clock in a demo: leave --slow and schedules out"

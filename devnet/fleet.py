@@ -48,6 +48,9 @@ class Shape(msgspec.Struct, frozen=True):
     slowdown: float = 10.0
     slow_links: int = 0  # the last so many devices upload at most `link_bytes` a second
     link_bytes: float = 1e5
+    widths: tuple[
+        float, ...
+    ] = ()  # the parts of the model that devices can train, dealt in turn; none: all the whole one
     edge_attack: str = ""  # of the first edge: "omit" drops what it promised, "silent" takes nothing
     workload: str = "digits"
     client_key: str = "client"
@@ -168,6 +171,7 @@ class Fleet:
                 attack=shape.attack if number < shape.liars else "",
                 slowdown=shape.slowdown if number >= shape.devices - shape.slow else 1.0,
                 uplink=shape.link_bytes if number >= shape.devices - shape.slow_links else 0.0,
+                width=shape.widths[number % len(shape.widths)] if shape.widths else 1.0,
             )  # fmt: skip
 
     def _workload(self, share: Share) -> WorkloadSettings:
@@ -177,11 +181,11 @@ class Fleet:
 
     def _create(
         self, name: str, *, tier: str, listen: str = "", parent: str = "", attack: str = "", slowdown: float = 1.0,
-        uplink: float = 0.0, workloads: list[WorkloadSettings] | None = None,
+        uplink: float = 0.0, width: float = 1.0, workloads: list[WorkloadSettings] | None = None,
     ) -> bytes:  # fmt: skip
         config = NodeConfig(
             name=name, tier=tier, listen=listen, parent=parent, attack=attack, slowdown=slowdown, workloads=workloads or [],
-            uplink_bytes_per_second=uplink, ledger=str(self.ledger_file.resolve()),
+            uplink_bytes_per_second=uplink, width=width, ledger=str(self.ledger_file.resolve()),
         )  # fmt: skip
         return create_node(self.folder(name), config).account.address
 

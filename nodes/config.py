@@ -55,6 +55,7 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     graphs: bool = True  # on CUDA: record a training step once and replay it
     threads: int = 1  # torch threads
     attack: str = ""  # devnet only: the lie that this node tells
+    width: float = 1.0  # the part of a model's hidden units that this device can train
     slowdown: float = 1.0  # devnet only: training takes this many times as long
     uplink_bytes_per_second: float = 0.0  # devnet only: uploads are held back to this rate; 0 does not
     ledger_poll_seconds: float = 1.0
@@ -71,6 +72,8 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ConfigurationError(f"name {self.name!r}: 1 to {LIMITS.name_bytes} bytes")
         if self.tier != "cloud" and not self.parent.startswith(("http://", "https://")):
             raise ConfigurationError(f'node {self.name}: a node of tier {self.tier} needs parent = "http://..."')
+        if not 0 < self.width <= 1:
+            raise ConfigurationError(f"node {self.name}: width {self.width}: a part of the model above 0, at most 1")
         if self.slowdown < 1:
             raise ConfigurationError(f"node {self.name}: slowdown {self.slowdown}: a factor of at least 1")
         if self.uplink_bytes_per_second < 0:

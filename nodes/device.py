@@ -23,11 +23,12 @@ from middleware.learn.poison import lie
 from middleware.learn.train import Trained as Learned
 from middleware.learn.train import train
 from middleware.learn.workload import Workload
-from middleware.policy import Policy
-from middleware.protocol import budget, choice, inclusion, peering
+from middleware.policy import WIDTH_ONE, Policy
+from middleware.protocol import budget, choice, inclusion, peering, widths
 from middleware.protocol import update as updates
 from middleware.protocol.choice import Transfer
 from middleware.protocol.machine import Answered, Effect, Event, Member, Offered, Send, Train, Trained, step_member
+from middleware.protocol.widths import WIDTH
 from middleware.trust import roots
 from middleware.trust.access import Desk, judge_offer, judge_receipt
 from middleware.wire import canonical, tensors
@@ -172,9 +173,21 @@ class Device:
         loop = asyncio.get_running_loop()
         workload = await loop.run_in_executor(agent.pool, self.workloads.load, policy)
         began = time.monotonic()
+        if policy.widths is not None:
+            model, workload = self._narrowed(policy, model, workload)
         learned = await loop.run_in_executor(agent.pool, self._train, policy, offer, model, workload)
         await asyncio.sleep((agent.config.slowdown - 1) * (time.monotonic() - began))
         return learned
+
+    def _narrowed(
+        self, policy: Policy, model: updates.Floats, workload: Workload
+    ) -> tuple[updates.Floats, Workload]:  # fmt: skip
+        """The widest model of the task that this device can train, as the whole one has it."""
+        width = widths.chosen(policy, self.agent.config.width)
+        mask = widths.held(policy, width)
+        if mask is None:
+            return model, workload
+        return model[mask], workload.narrowed(widths.name_of(policy, width), WIDTH_ONE / width)
 
     async def model(self, offer: Offer) -> updates.Floats:
         """The model that an offer names for this device."""
@@ -203,6 +216,8 @@ class Device:
             "steps": result.steps,
             **result.metrics,
         }
+        if policy.widths is not None:
+            told[WIDTH] = widths.chosen(policy, config.width)
         if policy.privacy or policy.local:  # these say how much data a client has: they are there, and say nothing
             told = {"started": 0.0, "finished": 0.0, "samples": 1, "steps": 0}
         return result.update, told
@@ -251,6 +266,7 @@ class Device:
             [edge.net_key, cloud.net_key, *(bytes.fromhex(auditor) for auditor in policy.auditors)],
             random_bytes,
             number,
+            WIDTH_ONE if policy.widths is None else int(told[WIDTH]),
         )
         message = Update(
             agent.id,

@@ -23,6 +23,7 @@ from middleware.errors import ConfigurationError, LedgerRefused
 from middleware.policy import (
     AUTO,
     UPLOAD_SECONDS,
+    WIDTH_ONE,
     CodecSpec,
     Grid,
     LocalPrivacy,
@@ -91,6 +92,7 @@ class Choices(msgspec.Struct, frozen=True):
     staleness: str | None = None
     stalest: int | None = None
     compensation: float | None = None
+    widths: str | None = None
     peers: str | None = None
     global_every: int | None = None
     links: str | None = None
@@ -159,6 +161,7 @@ def policy_of(choices: Choices) -> Policy:
         grid=Grid(bits, Grid().exponent if choices.grid_exponent is None else choices.grid_exponent),
         schedule=schedule_of(choices),
         peers=peers_of(choices),
+        widths=None if choices.widths is None else tuple(round(WIDTH_ONE * part) for part in parts_of(choices.widths)),
         codec=codec_of(choices),
         training=training,
         min_updates=rule.least_updates if choices.min_updates is None else choices.min_updates,
@@ -221,6 +224,17 @@ def schedule_of(choices: Choices) -> Schedule | None:
         "staleness": choices.staleness, "stalest": choices.stalest, "compensation": choices.compensation,
     }  # fmt: skip
     return Schedule(**made) if any(value not in (0, None) for value in made.values()) else None  # type: ignore[arg-type]
+
+
+def parts_of(text: str) -> tuple[float, ...]:
+    """The parts of --widths, such as 1,0.5,0.25. ConfigurationError for anything else."""
+    try:
+        parts = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        parts = (0.0,)
+    if not all(0 < part <= 1 for part in parts):
+        raise ConfigurationError(f"--widths {text!r}: write parts of the model from 1 down, such as 1,0.5,0.25")
+    return parts
 
 
 def peers_of(choices: Choices) -> Peers | None:

@@ -15,7 +15,6 @@ the version of torch.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,43 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from middleware.errors import ConfigurationError
+from middleware.policy.architecture import KINDS, Architecture, parse
 
 HIDDEN = 256
 FILTERS = {1: (16, 32), 2: (16, 32)}
-KINDS = {"mlp": 1, "cnn1d": 2, "cnn2d": 3}  # kind -> numbers in its input's shape
-
-
-class Architecture(NamedTuple):
-    """A model's name, taken apart: `shape` of one sample, `layers` (widths or filters), `classes`."""
-
-    kind: str
-    shape: tuple[int, ...]
-    layers: tuple[int, ...]
-    classes: int
-
-    @property
-    def name(self) -> str:
-        sizes = ("x".join(map(str, self.shape)), *map(str, self.layers), str(self.classes))
-        return f"{self.kind}:{'-'.join(sizes)}"
-
-
-def parse(name: str) -> Architecture:
-    """The architecture of a full name such as mlp:64-256-10. ConfigurationError shows how to write one."""
-    kind, _, sizes = name.partition(":")
-    parts = sizes.split("-")
-    try:
-        shape = tuple(int(part) for part in parts[0].split("x"))
-        numbers = tuple(int(part) for part in parts[1:])
-    except ValueError:
-        shape, numbers = (), ()
-    if kind not in KINDS or len(shape) != KINDS[kind] or not numbers or min(shape + numbers) < 1 or numbers[-1] < 2:
-        raise ConfigurationError(
-            f"model {name!r}: write mlp:64-256-10, cnn1d:128x6-16-32-6 or cnn2d:28x28x1-16-32-10 "
-            "(a sample's shape, the layers, the classes)"
-        )
-    if kind != "mlp" and len(numbers) < 2:
-        raise ConfigurationError(f"model {name!r}: a convolutional model needs at least one layer of filters")
-    return Architecture(kind, shape, numbers[:-1], numbers[-1])
 
 
 def resolve(name: str, shape: tuple[int, ...], classes: int) -> str:
@@ -98,23 +64,40 @@ class _Average(nn.Module):
         return maps.flatten(2).mean(2)
 
 
-def build(name: str) -> nn.Module:
-    """The module of a full name, from samples (n, *shape) to logits (n, classes); its parameters are not set."""
+class _Scaled(nn.Module):
+    """What a layer of fewer units gives, times a constant, so that it is as large as the whole layer's."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps * self.scale
+
+
+def build(name: str, scale: float = 1.0) -> nn.Module:
+    """The module of a full name, from samples (n, *shape) to logits (n, classes); its parameters are not set.
+
+    `scale` is what hidden layers' outputs are multiplied by: 1 over the width while a narrow model is trained (HeteroFL's
+    scaler), nothing in the whole model.
+    """
     kind, shape, layers, classes = parse(name)
+    scaled = [] if scale == 1 else [_Scaled(scale)]
     steps: list[nn.Module]
     with torch.device("meta"):
         if kind == "mlp":
             steps, width = [nn.Flatten()], shape[0]
             for size in layers:
-                steps += [nn.Linear(width, size), nn.ReLU()]
+                steps += [nn.Linear(width, size), *scaled, nn.ReLU()]
                 width = size
         else:
             steps, width = [_ChannelsFirst()], shape[-1]
             for size in layers:
                 if kind == "cnn1d":
-                    steps += [nn.Conv1d(width, size, 5, stride=2, padding=2), nn.ReLU()]
+                    steps += [nn.Conv1d(width, size, 5, stride=2, padding=2), *scaled, nn.ReLU()]
                 else:
-                    steps += [nn.Conv2d(width, size, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)]
+                    pool = nn.MaxPool2d(2, ceil_mode=True)
+                    steps += [nn.Conv2d(width, size, 3, padding=1), *scaled, nn.ReLU(), pool]
                 width = size
             steps.append(_Average())
         steps.append(nn.Linear(width, classes))

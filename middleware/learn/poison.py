@@ -86,6 +86,9 @@ class Poisoned(Workload):
     def model(self) -> nn.Module:
         return self._workload.model()
 
+    def narrowed(self, name: str, scale: float) -> Workload:
+        return Poisoned(self._workload.narrowed(name, scale), self._samples)
+
     def data(self) -> Samples:
         return self._samples
 

@@ -56,10 +56,13 @@ class Samples(NamedTuple):
 
 
 class Workload(Protocol):
-    """What training needs to know; whoever brings another workload writes these five methods."""
+    """What training needs to know; whoever brings another workload writes these methods."""
 
     def model(self) -> nn.Module:
         """A new module; its parameters need not be set."""
+
+    def narrowed(self, name: str, scale: float) -> Workload:
+        """The same samples for a narrow model of that name, whose hidden layers give `scale` times as much."""
 
     def data(self) -> Samples:
         """The samples that this node trains on."""
@@ -85,12 +88,15 @@ class Table(NamedTuple):
 class Classification:
     """A share of a table, or several shares pooled: cross-entropy over a model from `models`."""
 
-    def __init__(self, name: str, train: Samples, test: Samples) -> None:
-        self.name = name
+    def __init__(self, name: str, train: Samples, test: Samples, scale: float = 1.0) -> None:
+        self.name, self.scale = name, scale
         self._train, self._test = train, test
 
     def model(self) -> nn.Module:
-        return models.build(self.name)
+        return models.build(self.name, self.scale)
+
+    def narrowed(self, name: str, scale: float) -> Classification:
+        return Classification(name, self._train, self._test, scale)
 
     def data(self) -> Samples:
         return self._train

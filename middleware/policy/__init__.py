@@ -6,6 +6,7 @@ model moves by it), `training` (what a device does), `schedule` (whom a round wa
 `combinations` is the table of which rule goes with what.
 """
 
+from middleware.policy.architecture import WIDTH_ONE
 from middleware.policy.codec import AUTO, CODECS, UPLOAD_SECONDS, CodecSpec
 from middleware.policy.grid import Grid
 from middleware.policy.peers import LINKS, MOST_PEERS, PEERINGS, Peers
@@ -18,6 +19,7 @@ from middleware.policy.training import Training
 
 __all__ = [
     "ARRANGEMENTS", "AUTO", "CODECS", "LINKS", "MICRO", "MOST_PEERS", "MOST_SLICES", "NOISE_ONE", "PAYS", "PEERINGS",
-    "RATE_ONE", "RULES", "SERVER_STEPS", "UPLOAD_SECONDS", "CodecSpec", "Grid", "LocalPrivacy", "Peers", "Policy", "Privacy",
+    "RATE_ONE", "RULES", "SERVER_STEPS", "UPLOAD_SECONDS", "WIDTH_ONE",
+    "CodecSpec", "Grid", "LocalPrivacy", "Peers", "Policy", "Privacy",
     "Promise", "RecordPrivacy", "Rule", "Schedule", "Server", "Task", "Training",
 ]  # fmt: skip

@@ -55,6 +55,12 @@ def _alone(rule: Rule) -> str:
     )
 
 
+def _held(rule: Rule) -> str:
+    if rule.adds:
+        return ""
+    return f"a narrow model holds a part of the numbers, and {rule.name} compares whole updates: use --aggregator mean"
+
+
 COLUMNS: Final[dict[str, Callable[[Rule], str]]] = {
     "flat": lambda rule: "",
     "two-level": _one_place,
@@ -64,6 +70,7 @@ COLUMNS: Final[dict[str, Callable[[Rule], str]]] = {
     "masks": _masked,
     "staleness": _weighed,
     "peers": _alone,
+    "widths": _held,
 }
 
 

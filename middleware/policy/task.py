@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
 from typing import Final, Literal
 
 import msgspec
 
 from middleware.errors import require
+from middleware.policy.architecture import WIDTH_ONE, parse
 from middleware.policy.codec import CodecSpec
 from middleware.policy.combinations import refusal
 from middleware.policy.grid import Grid
@@ -21,6 +24,7 @@ from middleware.types import LIMITS
 ARRANGEMENTS: Final = ("flat", "two-level")
 PAYS: Final = ("participation", "scores")
 MOST_SLICES: Final = 4096
+MOST_WIDTHS: Final = 8
 MOST_WEIGHED: Final = (
     1 << 37
 )  # samples times grid units: 2**10 times it (a staleness weight), 2**16 times, is below 2**63
@@ -55,6 +59,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     local: LocalPrivacy | None = None  # None: updates leave their devices as they are
     records: RecordPrivacy | None = None  # None: devices train without noise
     peers: Peers | None = None  # None: one model, everywhere
+    widths: tuple[int, ...] | None = None  # of the models that devices may train, of 256 parts; None: the whole one
     schedule: Schedule | None = None  # None: a round waits for everyone, up to its deadline
 
     def __post_init__(self) -> None:
@@ -118,10 +123,32 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             )
         if self.peers is not None:
             self._require_peers(self.peers)
+        if self.widths is not None:
+            self._require_widths(self.widths)
         if self.training.seconds is not None:
             self._require_anytime(self.training.seconds)
         if self.schedule is not None and self.schedule.arrivals is not None:
             self._require_arrivals(self.schedule.arrivals, self.schedule.staleness is not None)
+
+    def _require_widths(self, widths: tuple[int, ...]) -> None:
+        self._require_together("widths")
+        descending = all(wider > narrower > 0 for wider, narrower in pairwise(widths))
+        require(
+            2 <= len(widths) <= MOST_WIDTHS and widths[0] == WIDTH_ONE and descending,
+            f"widths {widths}: 2 to {MOST_WIDTHS} parts of {WIDTH_ONE}, from {WIDTH_ONE} down",
+        )
+        sizes = {one: sum(map(math.prod, parse(self.model).narrowed(one).parameters)) for one in widths}
+        require(sizes[WIDTH_ONE] == self.parameters, f"model {self.model} has {sizes[WIDTH_ONE]} parameters")
+        require(
+            len(set(sizes.values())) == len(widths), f"two of the widths {widths} are the same model: leave one out"
+        )
+        require(self.pay == "participation", "scores compare whole updates: use --pay participation with --widths")
+        require(
+            self.privacy is None and self.local is None,
+            "noise over whole updates would fill what a narrow model does not hold: use no --dp but records with --widths",
+        )
+        require(self.peers is None, "edges' own models and models of several widths do not mix: use no --peers")
+        require(self.arrivals == 0, "late updates of several widths are not weighed: use no --arrivals with --widths")
 
     def _require_peers(self, peers: Peers) -> None:
         self._require_together("peers")

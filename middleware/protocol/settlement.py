@@ -19,7 +19,7 @@ from middleware.maths import aggregate, reward
 from middleware.maths.aggregate import Given, Memory
 from middleware.maths.schedule import UNIT
 from middleware.policy import Policy
-from middleware.protocol import budget, memory, peering, staleness, sums
+from middleware.protocol import budget, memory, peering, staleness, sums, widths
 from middleware.protocol.measuring import Measure, Questions, slice_of
 from middleware.protocol.sums import Summed, SumTree
 from middleware.protocol.update import Floats, Integers
@@ -196,6 +196,10 @@ def settle(
     if staleness.weighs(policy) and summed.vector is not None:
         used = [u for group in groups for u in group if not u.refused]
         applied = aggregate.divide(summed.vector, UNIT * sum(u.leaf.weight for u in used))
+    if policy.widths is not None and summed.vector is not None:
+        used = [u for group in groups for u in group if not u.refused]
+        told = [(decode_stored(u.frame, Update).message, weights.get(u.leaf.node, 0)) for u in used]
+        applied = widths.averaged(policy, summed.vector, told)
     if policy.peers is not None and not void:
         applied, rows = peering.advance(
             policy, state.peers, _sums_by_edge(policy, edges, forced), opening.round, inputs.root

@@ -18,12 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from middleware.errors import PeerFault
-from middleware.maths import compress, grid
+from middleware.maths import compress, grid, nested
 from middleware.maths.compress import feedback
 from middleware.maths.privacy.clip import clip, within
 from middleware.maths.privacy.noise import discrete_gaussian
-from middleware.policy import CodecSpec, Policy
-from middleware.protocol import staleness
+from middleware.policy import WIDTH_ONE, CodecSpec, Policy
+from middleware.protocol import staleness, widths
 from middleware.trust import chunks, seal
 from middleware.trust.keys import NetworkKey
 from middleware.trust.stream import KeyStream
@@ -103,15 +103,18 @@ def _packed(
     return Packed(payload, integers, None, None, saturated)
 
 
-def unpack(payload: bytes | bytearray | memoryview, policy: Policy) -> tuple[CodecSpec, Integers]:
-    """(the codec that was used, the integers (d,)) of a payload; ValueError for any bytes that `pack` does not make."""
+def unpack(
+    payload: bytes | bytearray | memoryview, policy: Policy, length: int | None = None
+) -> tuple[CodecSpec, Integers]:
+    """(the codec that was used, the integers (d,)) of a payload; ValueError for any bytes that `pack` does not make. `length` is
+    that of a narrow model."""
     data, codec = memoryview(payload), policy.codec
     if codec.choices is not None:
         if not data or data[0] >= len(codec.choices):
             number = data[0] if data else "none"
             raise ValueError(f"codec number {number}: the policy offers {len(codec.choices)}, from 0")
         codec, data = codec.choices[data[0]], data[1:]
-    return codec, compress.decode(codec.name, data, policy.parameters, policy.grid.bits)
+    return codec, compress.decode(codec.name, data, length or policy.parameters, policy.grid.bits)
 
 
 def compose(
@@ -124,15 +127,16 @@ def compose(
     readers: Iterable[bytes],
     random: Callable[[int], bytes],
     choice: int = 0,
+    width: int = WIDTH_ONE,
 ) -> Composed:
-    """Turn `update` (d float32) into a sealed, committed message body.
+    """Turn `update` (d float32, or as many as a model of this width has) into a sealed, committed message body.
 
     `place` is (task, round, node, edge, sequence); `readers` are ed25519 network keys to wrap the content key to;
     `random(n)` returns n unpredictable bytes; `choice` is as in `pack`. Declared samples above the policy's cap count as the cap.
     """
     task, round_number, node, edge, sequence = place
     packed = pack(update, residual, policy, round_number, np.random.default_rng(list(random(SEED_BYTES))), choice)
-    payload, integers = packed.payload, packed.integers
+    payload, integers = packed.payload, widened(packed.integers, policy, width)
     if policy.privacy is not None or policy.local is not None:
         integers = protected(integers, policy, random)
         payload = compress.encode(policy.codec.name, integers, policy.grid.bits)
@@ -152,6 +156,12 @@ def compose(
     )
     wrapped = tuple(Wrapped(reader, seal.wrap(key, reader)) for reader in readers)
     return Composed(leaf, wrapped, metrics, body, packed.residual, packed.wanted, packed.saturated)
+
+
+def widened(integers: Integers, policy: Policy, width: int) -> Integers:
+    """The integers of a model of this width in their places of the whole vector (d,)."""
+    mask = widths.held(policy, width)
+    return integers if mask is None else nested.widened(integers, mask)
 
 
 def protected(integers: Integers, policy: Policy, random: Callable[[int], bytes]) -> Integers:
@@ -192,8 +202,10 @@ def judge(message: Update, body: bytes | bytearray | memoryview, key: bytes, pol
     plain = memoryview(seal.open_sealed(key, body, seal.leaf_context(leaf.task, leaf.round, leaf.node)))
     if len(plain) < SALT_BYTES:
         raise PeerFault("mismatch", "the sealed body is shorter than its salt")
+    width = widths.width_of(message, policy)
     try:
-        codec, integers = unpack(plain[SALT_BYTES:], policy)
+        codec, integers = unpack(plain[SALT_BYTES:], policy, widths.length(policy, width))
+        integers = widened(integers, policy, width)
     except ValueError as error:
         raise PeerFault("off-grid", f"update of node {leaf.node}: {error}") from error
     if policy.privacy is not None and not within(integers, policy.privacy.bound):

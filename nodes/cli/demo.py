@@ -17,13 +17,14 @@ def run(out: Path, as_json: bool, **choices: Any) -> None:
     from devnet.demo import Progress as Told
     from devnet.demo import parse_byzantine, run_demo
     from devnet.fleet import Shape
-    from nodes.operator import Choices
+    from nodes.operator import Choices, parts_of
 
     on = choices.pop("ledger")
     liars, attack = parse_byzantine(choices.pop("byzantine"))
     fleet_only = ("devices", "edges", "split", "slow", "slow_links", "link_bytes")
+    parts = parts_of(choices["widths"]) if choices.get("widths") else ()
     shape = Shape(
-        liars=liars, attack=attack,
+        liars=liars, attack=attack, widths=parts,
         **{name: choices[name] for name in (*fleet_only, "workload", "client_key", "seed")},
     )  # fmt: skip
     asked = Choices(tolerate=liars, **{name: choices[name] for name in choices if name not in fleet_only})

@@ -99,6 +99,12 @@ ServerOption = Annotated[
         help="Step by an aggregate: plain, step:ALPHA (of 256), or momentum, adagrad, adam, yogi[:RATE].",
     ),
 ]
+WidthsOption = Annotated[
+    Optional[str],
+    typer.Option(
+        help="Parts of the model that devices may train, from 1 down, such as 1,0.5,0.25: each the widest it can."
+    ),
+]
 PeersOption = Annotated[
     Optional[str],
     typer.Option(
@@ -471,6 +477,7 @@ def task_new(
         Optional[int], typer.Option(help="Rounds before the open one that an update may have started. Default: 64.")
     ] = None,
     compensation: CompensationOption = None,
+    widths: WidthsOption = None,
     peers: PeersOption = None,
     global_every: GlobalEveryOption = None,
     links: Annotated[
@@ -541,7 +548,7 @@ def task_new(
         "readers": readers,
         "auditors": tuple(auditor or ()), "reward_per_round": reward, "samples_cap": samples_cap, "seed": seed,
         "pay": pay, "epoch": epoch, "slices": slices, "dp": dp, "dp_delta": dp_delta, "dp_noise": dp_noise,
-        "peers": peers, "global_every": global_every, "links": links, "gossip_step": gossip_step,
+        "widths": widths, "peers": peers, "global_every": global_every, "links": links, "gossip_step": gossip_step,
         "peer_density": peer_density,
         "dp_clip": dp_clip, "dp_clients": dp_clients, "dp_mode": dp_mode, "dp_rate": dp_rate, "dp_steps": dp_steps,
     }  # fmt: skip
@@ -825,6 +832,7 @@ def demo(
     arrivals: ArrivalsOption = None,
     staleness: StalenessOption = None,
     compensation: CompensationOption = None,
+    widths: WidthsOption = None,
     peers: PeersOption = None,
     global_every: GlobalEveryOption = None,
     seconds: SecondsOption = None,
@@ -854,7 +862,7 @@ def demo(
         slow_links=slow_links, link_bytes=link_bytes, split=split, model=model, seed=seed,
         pay=pay, epoch=epoch, ledger=on, dp=dp, dp_delta=dp_delta, dp_noise=dp_noise, dp_clip=dp_clip,
         slow=slow, backup_devices=backup_devices, arrivals=arrivals, staleness=staleness, compensation=compensation,
-        seconds=seconds, peers=peers, global_every=global_every,
+        seconds=seconds, widths=widths, peers=peers, global_every=global_every,
         dp_mode=dp_mode, dp_rate=dp_rate, dp_steps=dp_steps,
     )  # fmt: skip
 

@@ -16,7 +16,7 @@ from eth_hash.auto import keccak
 from ledger.audit.evidence import Addresses, Evidence, of_entries
 from ledger.calls import CreateTask
 from ledger.events import Forced, KeyRotated, Registered, RoundAnchored, StatusChanged, TaskCreated, entry_of
-from middleware.policy import Policy, Rule
+from middleware.policy import WIDTH_ONE, Policy, Rule
 from middleware.ports import Entry, Event, Position
 from middleware.protocol import memory
 from middleware.protocol import settlement as settling
@@ -191,7 +191,7 @@ class History:
         metrics = encode_metrics(self.told(node, number))
         composed = updates.compose(
             self.update_of(node, number), None, self.policy, (TASK, number, node, edge, self.sequence), 10 + node,
-            metrics, readers, self.random,
+            metrics, readers, self.random, width=self.width_of(node),
         )  # fmt: skip
         message = Update(
             node, self.sequence, composed.leaf, composed.wrapped, metrics, composed.leaf.ciphertext, len(composed.body)
@@ -201,6 +201,10 @@ class History:
         opened = updates.judge(message, composed.body, key, self.policy)
         shown = key if self.policy.readers == "public" else b""
         return Sent(Received(signed.stored(), composed.leaf, shown, "", opened.integers), composed.body)
+
+    def width_of(self, node: int) -> int:
+        """How wide a model the device's update is of."""
+        return WIDTH_ONE
 
     def told(self, node: int, number: int) -> Metrics:
         """What the device's metrics say."""
