@@ -188,7 +188,7 @@ class History:
         readers = [self.network[edge].public, self.network[CLOUD].public]
         if self.policy.readers == "auditors":
             readers += [bytes.fromhex(key) for key in self.policy.auditors]
-        metrics = encode_metrics(self.told(node, number))
+        metrics = encode_metrics(self.metrics_of(node, number))
         composed = updates.compose(
             self.update_of(node, number), None, self.policy, (TASK, number, node, edge, self.sequence), 10 + node,
             metrics, readers, self.random, width=self.width_of(node),
@@ -206,7 +206,7 @@ class History:
         """How wide a model the device's update is of."""
         return WIDTH_ONE
 
-    def told(self, node: int, number: int) -> Metrics:
+    def metrics_of(self, node: int, number: int) -> Metrics:
         """What the device's metrics say."""
         return {"loss": 0.5}
 

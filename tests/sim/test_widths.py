@@ -37,8 +37,8 @@ class Mixed(History):
     def width_of(self, node: int) -> int:
         return self.dealt[DEVICES.index(node)]
 
-    def told(self, node: int, number: int) -> Metrics:
-        return {**super().told(node, number), widths.WIDTH: self.width_of(node)}
+    def metrics_of(self, node: int, number: int) -> Metrics:
+        return {**super().metrics_of(node, number), widths.WIDTH: self.width_of(node)}
 
     def update_of(self, node: int, number: int) -> np.ndarray:
         count = widths.length(self.policy, self.width_of(node))
@@ -106,13 +106,13 @@ def test_heterofl_the_slice_of_the_whole_model_is_what_the_device_trained() -> N
 class SaysHalf(Mixed):
     """A device sends a whole update and says that it is of half the width."""
 
-    def told(self, node: int, number: int) -> Metrics:
-        return {**super().told(node, number), widths.WIDTH: 128}
+    def metrics_of(self, node: int, number: int) -> Metrics:
+        return {**super().metrics_of(node, number), widths.WIDTH: 128}
 
 
 class SaysThird(Mixed):
-    def told(self, node: int, number: int) -> Metrics:
-        return {**super().told(node, number), widths.WIDTH: 85}
+    def metrics_of(self, node: int, number: int) -> Metrics:
+        return {**super().metrics_of(node, number), widths.WIDTH: 85}
 
 
 @pytest.mark.parametrize("liar", [SaysHalf, SaysThird])
