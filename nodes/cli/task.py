@@ -26,6 +26,10 @@ def new(home: Path, cloud: str, choices: dict[str, Any], window: int, as_json: b
         async with Home(home).ledger() as ledger:
             return await Operator(ledger, Home(home).operator()).create_task(cloud, policy, window)
 
+    if choices["tolerate"] and choices["aggregator"] == "mean":
+        raise ConfigurationError("the mean survives no liar: leave --tolerate out, or choose another --aggregator")
+    if choices["tolerate"] is None:
+        del choices["tolerate"]
     secret = new_secret()
     if choices["dp"] is not None and choices["dp_mode"] == "central":
         choices = {**choices, "dp_commitment": commitment(secret)}
