@@ -76,6 +76,8 @@ class Shape(msgspec.Struct, frozen=True):
                 f"{self.devices} devices, {self.edges} edges, {self.liars} liars, {self.samples} samples: give at least "
                 "one edge, at most one a device, and at most all of them as liars"
             )
+        if not 0 <= self.slow <= self.devices:
+            raise ConfigurationError(f"{self.slow} slow devices among {self.devices}: at most all of them")
         if not 0 <= self.slow_links <= self.devices or self.link_bytes <= 0:
             raise ConfigurationError(
                 f"{self.slow_links} slow links of {self.link_bytes:g} bytes a second among {self.devices} devices: "
