@@ -30,6 +30,7 @@ import numpy.typing as npt
 
 from devnet.arrivals import TimedSimulation
 from devnet.chain import operator_key
+from devnet.demo import require_enough
 from devnet.simulation import Simulation, in_memory
 from middleware.errors import ConfigurationError
 from middleware.maths import aggregate, attack, partition
@@ -302,6 +303,7 @@ async def simulate(crowd: Crowd, tell: Callable[[Round], None] = lambda round: N
     from middleware.learn.workload import genesis
 
     policy, shape = crowd.policy, crowd.shape
+    require_enough(shape.devices, policy)
     if not shape.wire and (policy.schedule is not None or shape.slow):
         raise ConfigurationError(
             "without the wire a round is the rule over everybody: leave --no-wire out with a schedule"
