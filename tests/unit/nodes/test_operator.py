@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,9 @@ async def test_what_a_chain_lost_with_its_last_blocks_is_made_again_once() -> No
         ({"dp_noise": 2.0}, "--dp-noise without --dp protects nobody"),
         ({"dp_mode": "local", "dp_clip": 0.5}, "--dp-clip, --dp-mode without --dp protects nobody"),
         ({"dp_clients": 9, "aggregator": "mean"}, "--dp-clients without --dp"),
+        ({"dp": math.nan}, "--dp and --dp-clip are above 0, and finite"),
+        ({"dp": 8.0, "dp_mode": "local", "dp_clip": math.inf}, "--dp and --dp-clip are above 0, and finite"),
+        ({"dp": 8.0, "dp_mode": "local", "dp_noise": math.nan}, "--dp-noise nan: a multiplier"),
         ({"auditors": ("ab" * 32,)}, "add --readers auditors"),
         ({"epoch": 5}, "add --pay scores"),
         ({"slices": 2}, "add --pay scores"),
@@ -54,7 +58,7 @@ async def test_what_a_chain_lost_with_its_last_blocks_is_made_again_once() -> No
         ({"staleness": "inverse", "aggregator": "mean"}, "need --arrivals"),
     ],
 )
-def test_what_would_do_nothing_is_refused(asked: dict[str, Any], why: str) -> None:
+def test_what_would_do_nothing_or_means_nothing_is_refused(asked: dict[str, Any], why: str) -> None:
     with pytest.raises(ConfigurationError, match=why):
         policy_of(Choices(model="mlp:64-10", **asked))
 
