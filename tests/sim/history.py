@@ -188,7 +188,7 @@ class History:
         readers = [self.network[edge].public, self.network[CLOUD].public]
         if self.policy.readers == "auditors":
             readers += [bytes.fromhex(key) for key in self.policy.auditors]
-        metrics = encode_metrics(self.told(node, number))
+        metrics = encode_metrics(self.metrics_of(node, number))
         composed = updates.compose(
             self.update_of(node, number), None, self.policy, (TASK, number, node, edge, self.sequence), 10 + node,
             metrics, readers, self.random,
@@ -202,7 +202,7 @@ class History:
         shown = key if self.policy.readers == "public" else b""
         return Sent(Received(signed.stored(), composed.leaf, shown, "", opened.integers), composed.body)
 
-    def told(self, node: int, number: int) -> Metrics:
+    def metrics_of(self, node: int, number: int) -> Metrics:
         """What the device's metrics say."""
         return {"loss": 0.5}
 

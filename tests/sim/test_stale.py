@@ -30,7 +30,7 @@ class Late(History):
         super().__init__(LATE, rounds=4)
         self.bases = bases or {}
 
-    def told(self, node: int, number: int) -> Metrics:
+    def metrics_of(self, node: int, number: int) -> Metrics:
         late = max(1, number - min(2, DEVICES.index(node)))
         return {"base": self.bases.get((node, number), late)}  # type: ignore[dict-item]
 
@@ -78,7 +78,7 @@ def test_a_cloud_that_uses_an_update_from_a_future_model_is_named(monkeypatch: p
 class Misadds(Adder):
     """A cloud whose sum over the first edge's weighed updates is off by one."""
 
-    def told(self, node: int, number: int) -> Metrics:
+    def metrics_of(self, node: int, number: int) -> Metrics:
         return {"base": number}
 
     def rights(self, number: int) -> list[Right]:
