@@ -30,6 +30,7 @@ import numpy.typing as npt
 
 from devnet.arrivals import TimedSimulation
 from devnet.chain import operator_key
+from devnet.demo import require_enough
 from devnet.simulation import Simulation, in_memory
 from middleware.errors import ConfigurationError
 from middleware.maths import aggregate, attack, partition
@@ -76,6 +77,8 @@ class Shape(msgspec.Struct, frozen=True):
                 f"{self.devices} devices, {self.edges} edges, {self.liars} liars, {self.samples} samples: give at least "
                 "one edge, at most one a device, and at most all of them as liars"
             )
+        if not 0 <= self.slow <= self.devices:
+            raise ConfigurationError(f"{self.slow} slow devices among {self.devices}: at most all of them")
         if not 0 <= self.slow_links <= self.devices or self.link_bytes <= 0:
             raise ConfigurationError(
                 f"{self.slow_links} slow links of {self.link_bytes:g} bytes a second among {self.devices} devices: "
@@ -300,6 +303,7 @@ async def simulate(crowd: Crowd, tell: Callable[[Round], None] = lambda round: N
     from middleware.learn.workload import genesis
 
     policy, shape = crowd.policy, crowd.shape
+    require_enough(shape.devices, policy)
     if not shape.wire and (policy.schedule is not None or shape.slow):
         raise ConfigurationError(
             "without the wire a round is the rule over everybody: leave --no-wire out with a schedule"

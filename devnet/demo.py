@@ -66,6 +66,16 @@ def parse_byzantine(text: str) -> tuple[int, str]:
     return int(count), lie
 
 
+def require_enough(devices: int, policy: Policy) -> None:
+    """ConfigurationError where no round could ever count."""
+    if devices < policy.min_updates:
+        rule = f"{policy.rule.name} (f={policy.rule.f})"
+        raise ConfigurationError(
+            f"{devices} devices: a round of {rule} takes {policy.min_updates} updates at least; start more --devices, have "
+            "fewer of them lie, or choose another --aggregator"
+        )
+
+
 async def run_demo(
     shape: Shape, choices: Choices, out: Path, progress: Progress, faults: Callable[[Fleet], Any] | None = None,
     on: str = "evm",
@@ -82,6 +92,7 @@ async def run_demo(
             auditors=(auditor.network.public.hex(),),
         )
     policy = policy_of(choices)
+    require_enough(shape.devices, policy)
     if last_round(policy) < policy.rounds:
         raise ConfigurationError(
             f"only {last_round(policy)} rounds fit this epsilon: use more --dp-noise, or fewer --rounds"

@@ -62,6 +62,8 @@ class Shape(msgspec.Struct, frozen=True):
             raise ConfigurationError(f"{self.devices} devices below {self.edges} edges: at least one device an edge")
         if not 0 <= self.liars <= self.devices:
             raise ConfigurationError(f"{self.liars} liars among {self.devices} devices")
+        if not 0 <= self.slow <= self.devices:
+            raise ConfigurationError(f"{self.slow} slow devices among {self.devices}: at most all of them")
         if not 0 <= self.slow_links <= self.devices or self.link_bytes <= 0:
             raise ConfigurationError(
                 f"{self.slow_links} slow links of {self.link_bytes:g} bytes a second among {self.devices} devices: "

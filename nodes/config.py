@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -37,6 +37,9 @@ class WorkloadSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str  # "digits" or "table:FILE"
     client_key: str = "client"
     share: Share = Share()
+
+
+EDGE_LIES: Final = ("omit", "silent")  # devnet only: an edge drops what it promised, or takes nothing
 
 
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,8 +83,23 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ConfigurationError(
                 f"node {self.name}: uplink_bytes_per_second {self.uplink_bytes_per_second}: 0, or a rate above it"
             )
+        if self.attack:
+            self._require_lie()
         if self.tier != "end" and ":" not in self.listen:
             raise ConfigurationError(f'node {self.name}: a node of tier {self.tier} needs listen = "host:port"')
+
+    def _require_lie(self) -> None:
+        if self.tier == "end":
+            from middleware.maths import attack  # and numpy with it, which most verbs do without
+
+            try:
+                attack.require(self.attack)
+            except ValueError as error:
+                raise ConfigurationError(f"node {self.name}: {error}") from error
+        elif self.tier != "edge" or self.attack not in EDGE_LIES:
+            raise ConfigurationError(
+                f"node {self.name}: no lie {self.attack!r} of tier {self.tier}: edges can tell {', '.join(EDGE_LIES)}"
+            )
 
     @property
     def rank(self) -> Tier:

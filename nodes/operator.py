@@ -127,12 +127,17 @@ class Choices(msgspec.Struct, frozen=True):
     dp_commitment: str = ""
 
 
+USUAL = Choices()
+DP_OPTIONS = {"dp_mode", "dp_rate", "dp_steps", "dp_delta", "dp_noise", "dp_clip", "dp_clients"}
+
+
 def policy_of(choices: Choices) -> Policy:
-    """The policy that these choices mean; ConfigurationError when it cannot hold."""
+    """The policy that these choices mean; ConfigurationError when it cannot hold, or when one of them would do nothing."""
     from middleware.learn.workload import resolve_model, workload_id  # torch is loaded only when a task is made
 
     model, parameters = resolve_model(choices.workload, choices.model, client_key=choices.client_key)
     rule = Rule(choices.aggregator, 0 if choices.aggregator == "mean" else choices.tolerate)
+    _require_used(choices, rule)
     server = server_of(choices.server)
     training = msgspec.structs.replace(
         Training(momentum=0.0) if choices.codec == "dgc" else Training(),  # dgc has the momentum: two would overshoot
@@ -147,9 +152,12 @@ def policy_of(choices: Choices) -> Policy:
     readers = choices.readers or ("auditors" if private else "public")
     if readers not in ("public", "auditors"):
         raise ConfigurationError(f"readers {readers!r}: choose public or auditors")
-    bits = choices.grid_bits or (LOCAL_BITS if local else Grid().bits)
-    usual = SAMPLES_CAP if choices.seconds is None else LIMITS.samples
-    samples_cap = choices.samples_cap or (1 if private or local else usual)
+    if choices.auditors and readers == "public":
+        raise ConfigurationError(
+            "anybody may read updates under --readers public: add --readers auditors, or no --auditor"
+        )
+    usual_bits = LOCAL_BITS if local else Grid().bits
+    usual_cap = 1 if private or local else SAMPLES_CAP if choices.seconds is None else LIMITS.samples
     scored = choices.pay == "scores"
     return Policy(
         workload=workload_id(choices.workload),
@@ -158,7 +166,10 @@ def policy_of(choices: Choices) -> Policy:
         rounds=choices.rounds,
         arrangement=choices.arrangement,
         rule=rule,
-        grid=Grid(bits, Grid().exponent if choices.grid_exponent is None else choices.grid_exponent),
+        grid=Grid(
+            usual_bits if choices.grid_bits is None else choices.grid_bits,
+            Grid().exponent if choices.grid_exponent is None else choices.grid_exponent,
+        ),
         schedule=schedule_of(choices),
         peers=peers_of(choices),
         widths=None if choices.widths is None else tuple(round(WIDTH_ONE * part) for part in parts_of(choices.widths)),
@@ -168,7 +179,7 @@ def policy_of(choices: Choices) -> Policy:
         round_seconds=choices.round_seconds,
         readers="public" if readers == "public" else "auditors",
         auditors=choices.auditors,
-        samples_cap=samples_cap,
+        samples_cap=usual_cap if choices.samples_cap is None else choices.samples_cap,
         reward_per_round=choices.reward_per_round,
         seed=choices.seed,
         pay=choices.pay,
@@ -180,6 +191,21 @@ def policy_of(choices: Choices) -> Policy:
         local=promise if isinstance(promise, LocalPrivacy) else None,
         records=promise if isinstance(promise, RecordPrivacy) else None,
     )
+
+
+def _require_used(choices: Choices, rule: Rule) -> None:
+    """Whoever asks for something has it, or hears why not: above all, no option of --dp without --dp."""
+    asked = {name for name in choices.__struct_fields__ if getattr(choices, name) != getattr(USUAL, name)}
+    if choices.dp is None and (alone := sorted(asked & DP_OPTIONS)):
+        raise ConfigurationError(f"{_flags(alone)} without --dp protects nobody: add --dp EPSILON, or leave it out")
+    if choices.pay != "scores" and "epoch" in asked:
+        raise ConfigurationError("--epoch says how often scores are paid: add --pay scores, or leave it out")
+    if choices.pay != "scores" and not rule.measures and "slices" in asked:
+        raise ConfigurationError("--slices cuts what a task is measured on: add --pay scores, or leave it out")
+
+
+def _flags(names: list[str]) -> str:
+    return ", ".join("--" + name.replace("_", "-") for name in names)
 
 
 def codec_of(choices: Choices) -> CodecSpec:
@@ -201,6 +227,8 @@ def codec_of(choices: Choices) -> CodecSpec:
             )
         except ValueError as error:
             raise ConfigurationError(f"--codec {choices.codec!r}: a density is written topk@0.01") from error
+    if choices.bit_budget is not None and all(spec.budget is None for spec in offered):
+        raise ConfigurationError("--bit-budget belongs to codec digital, which is not among the choices")
     seconds = UPLOAD_SECONDS if choices.upload_seconds is None else choices.upload_seconds
     return CodecSpec(AUTO, choices=tuple(offered), upload_seconds=seconds)
 
@@ -249,6 +277,8 @@ def peers_of(choices: Choices) -> Peers | None:
     usual = {"gossip": "ring", "choco": "ring", "push-sum": "exponential"}.get(choices.peers)
     gamma, density = (0.25, 0.1) if choices.peers == "choco" else (None, None)
     step = gamma if choices.gossip_step is None else choices.gossip_step
+    if choices.gossip_step is not None and not 1 / GAMMA_PARTS <= choices.gossip_step <= 1:
+        raise ConfigurationError(f"--gossip-step {choices.gossip_step:g}: 1/{GAMMA_PARTS} to 1, a whole step")
     return Peers(
         choices.peers, choices.global_every, choices.links or usual, None if step is None else round(step * GAMMA_PARTS),
         density if choices.peer_density is None else choices.peer_density,

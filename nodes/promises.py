@@ -36,8 +36,10 @@ def promise_of(terms: Terms) -> Promise:
     """The promise that these terms mean. ConfigurationError for one that cannot hold."""
     if terms.mode not in MODES:
         raise ConfigurationError(f"--dp-mode {terms.mode!r}: choose one of {', '.join(MODES)}")
-    if terms.epsilon <= 0 or terms.clip <= 0:
-        raise ConfigurationError("--dp and --dp-clip are above 0")
+    if not (0 < terms.epsilon < math.inf and 0 < terms.clip < math.inf):
+        raise ConfigurationError("--dp and --dp-clip are above 0, and finite")
+    if terms.noise is not None and not 0 < terms.noise < math.inf:
+        raise ConfigurationError(f"--dp-noise {terms.noise}: a multiplier above 0, and finite")
     made = _of_records(terms) if terms.mode == "records" else _of_clients(terms)
     if budget.affordable(made, 1) == 0:
         raise ConfigurationError(

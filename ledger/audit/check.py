@@ -69,9 +69,10 @@ def verify(
     evaluation: Evaluation | None = None,
     secret: bytes = b"",
 ) -> Report:
-    """The audit of one task (0: of all), and of the nodes' databases that are given."""
+    """The audit of one task (0: of all), and of the nodes' databases that are given. Of one task alone nothing is said of other
+    tasks' rounds, claims or rows: nobody is blamed for what was not looked at."""
     examined = examine(record, blobs, scope, reader, task, progress, evaluation, secret)
-    facts, known = _facts(record, examined), tuple(memories)
+    facts, known = _facts(record, examined, task), tuple(memories)
     bench = Bench()
     disputed = judge_promises(facts, known, bench)
     for memory in known:
@@ -128,7 +129,7 @@ def examine(
             )
             if progress is not None:
                 progress(done, total)
-    walk.judge_claims(_earned(examined))
+    walk.judge_claims(_earned(examined), wanted)
     return examined
 
 
@@ -205,7 +206,7 @@ def _earned(examined: Examined) -> dict[int, Sequence[tuple[int, dict[int, int] 
     return dict(earned)
 
 
-def _facts(record: Evidence, examined: Examined) -> Facts:
+def _facts(record: Evidence, examined: Examined, task: int) -> Facts:
     return Facts(
         domain=record.ledger_domain,
         tasks=examined.tasks,
@@ -218,6 +219,7 @@ def _facts(record: Evidence, examined: Examined) -> Facts:
         holds=record.index.holds,
         checkpoints=record.index.checkpoints,
         head_block=record.index.head_block,
+        task=task,
     )
 
 

@@ -7,7 +7,7 @@ registration, and that what is paid out is what the rounds' manifests earned.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
 
 import msgspec
@@ -271,15 +271,19 @@ class Walk:
 
     # ------------------------------------------------------------------------------------------------------------- claims
 
-    def judge_claims(self, earned: Mapping[int, Sequence[tuple[int, Mapping[int, int] | None]]]) -> None:
-        """Payments against the rounds: `earned` lists, for each task, (anchoring block, cumulative rewards or None)."""
-        for (task, _), claims in sorted(self.claims.items()):
+    def judge_claims(
+        self, earned: Mapping[int, Sequence[tuple[int, Mapping[int, int] | None]]], tasks: Collection[int]
+    ) -> None:
+        """Payments of these tasks, and of none that the record does not hold, against the rounds: `earned` lists, for each
+        task, (anchoring block, cumulative rewards or None)."""
+        judged = {key: claims for key, claims in self.claims.items() if key[0] in tasks}
+        for (task, _), claims in sorted(judged.items()):
             before = 0
             for event, entry in claims:
                 self._claim(event, entry, before, earned.get(task, ()))
                 before = event.cumulative
-        for task in sorted({task for task, _ in self.claims}):
-            spent = sum(event.amount for key, claims in self.claims.items() for event, _ in claims if key[0] == task)
+        for task in sorted({task for task, _ in judged}):
+            spent = sum(event.amount for key, claims in judged.items() for event, _ in claims if key[0] == task)
             pool = self.funded.get(task, 0)
             self.at(task).holds(
                 spent <= pool,

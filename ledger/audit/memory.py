@@ -7,9 +7,9 @@ promise for this very leaf, and no row that an anchored round rests on is missin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from eth_hash.auto import keccak
@@ -132,6 +132,7 @@ class Facts(msgspec.Struct, frozen=True):
     holds: Callable[[Seen], bool]  # whether the record has this block
     checkpoints: Mapping[int, Sequence[RecordedLog]]  # what each node put on the ledger of its log, in order
     head_block: int
+    task: int = 0  # the one whose rows are judged; 0: every task's
 
     def roster(self, task: int, round: int) -> Roster:
         """The roster that a round was judged by; today's for a round that is not anchored."""
@@ -158,13 +159,13 @@ def judge_memory(facts: Facts, memory: Memory, bench: Bench, disputed: Container
     judge = _Judge(facts, memory, bench, disputed)
     if memory.witness != Seen():
         judge.row("the past that it noted", judge.witness)
-    for offer in memory.offers:
+    for offer in _of_task(facts, memory.offers):
         judge.row(f"offer of round {offer.round}", partial(judge.offer, offer))
-    for item in memory.contributions:
+    for item in _of_task(facts, memory.contributions):
         judge.row(f"contribution of node {item.node} to round {item.round}", partial(judge.contribution, item))
-    for sent in memory.outgoing:
+    for sent in _of_task(facts, memory.outgoing):
         judge.row(f"own message of round {sent.round}", partial(judge.outgoing, sent))
-    for settled in memory.settled:
+    for settled in _of_task(facts, memory.settled):
         judge.row(f"settled round {settled.round}", partial(judge.settled, settled))
     for wish in memory.outbox:
         judge.row(f"outbox entry {wish.number}", partial(judge.wish, wish))
@@ -173,6 +174,13 @@ def judge_memory(facts: Facts, memory: Memory, bench: Bench, disputed: Container
     if not memory.faults:
         judge.completeness()
         judge.logged()
+
+
+R = TypeVar("R", OfferRow, ContributionRow, OutgoingRow, SettledRow)
+
+
+def _of_task(facts: Facts, rows: Iterable[R]) -> list[R]:
+    return [row for row in rows if facts.task in (0, row.task)]
 
 
 class _Judge:

@@ -34,17 +34,29 @@ class Peers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         require(self.kind in PEERINGS, f"peers {self.kind!r}: choose one of {', '.join(PEERINGS)}")
-        require(self.every is None or self.every > 0, f"every {self.every}: rounds from one global average to the next")
+        require(
+            self.every is None or self.every > 0,
+            f"every {self.every}: at least 1 round (--global-every)",
+        )
         wanted = {"gossip": ("ring", "complete"), "choco": ("ring", "complete"), "push-sum": LINKS}.get(self.kind)
         if wanted is None:
             require(self.links is None, f"peers {self.kind} have no links of their own: leave them out")
         else:
             require(self.links in wanted, f"links {self.links!r}: peers {self.kind} take {' or '.join(wanted)}")
         if self.kind == "choco":
-            require(self.gamma is not None and 0 < self.gamma <= GAMMA_PARTS, f"gamma {self.gamma}: 1 to {GAMMA_PARTS}")
-            require(self.density is not None and 0 < self.density <= 1, f"density {self.density}: above 0, at most 1")
+            require(
+                self.gamma is not None and 0 < self.gamma <= GAMMA_PARTS,
+                f"gamma {self.gamma}: 1 to {GAMMA_PARTS}",
+            )
+            require(
+                self.density is not None and 0 < self.density <= 1,
+                f"density {self.density}: above 0, at most 1",
+            )
         else:
-            require(self.gamma is None and self.density is None, "gamma and density belong to peers choco")
+            require(
+                self.gamma is None and self.density is None,
+                "gossip-step and peer-density belong to peers choco",
+            )
         require(
             self.kind != "hierarchical" or self.every is not None,
             "rounds inside edges without a cloud round between them: say every how many (--global-every)",

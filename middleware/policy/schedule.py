@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import msgspec
@@ -34,9 +35,12 @@ class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         require(self.backup_devices >= 0 and self.backup_edges >= 0, "the number of backups cannot be negative")
         backups = self.backup_devices + self.backup_edges
         if self.arrivals is None:
-            require(backups > 0, "a schedule without backups or arrivals is the default: leave it out")
             unset = (self.staleness, self.stalest, self.compensation) == (None, None, None)
-            require(unset, "no update is stale in a synchronous round: staleness and compensation need arrivals")
+            require(
+                unset,
+                "no update is stale in a synchronous round: --staleness, --stalest and --compensation need --arrivals",
+            )
+            require(backups > 0, "a schedule without backups or arrivals is the default: leave it out")
             return
         require(self.arrivals > 0, f"arrivals {self.arrivals}: a round closes after one update at least")
         require(backups == 0, "a round that closes by arrivals waits for nobody in particular: leave the backups out")
@@ -49,7 +53,7 @@ class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             f"stalest {self.stalest}: 0 to {MOST_STALE} rounds",
         )
         require(
-            self.compensation is None or self.compensation > 0,
+            self.compensation is None or 0 < self.compensation < math.inf,
             f"compensation {self.compensation}: choose a strength above 0, or leave it out",
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from itertools import pairwise
 from typing import Final, Literal
 
@@ -29,6 +30,8 @@ MOST_WEIGHED: Final = (
     1 << 37
 )  # samples times grid units: 2**10 times it (a staleness weight), 2**16 times, is below 2**63
 STATE_OVERHEAD: Final = 4 * 1024 * 1024  # bytes of a state beside its vectors: the standing of nodes, and lengths
+
+HEX_KEY: Final = re.compile("[0-9a-fA-F]{64}")
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,14 +86,15 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             f"{self.parameters} parameters: what this task carries from round to round does not fit a blob, at most "
             f"{most // max(1, carried)} do",
         )
-        require(self.round_seconds > 0, "round_seconds must be positive")
+        require(0 < self.round_seconds < math.inf, f"round_seconds {self.round_seconds}: a number above 0")
+        require(0 <= self.seed < 1 << 63, f"seed {self.seed}: 0 to 2^63 - 1")
         require(0 < self.samples_cap <= LIMITS.samples, f"samples_cap {self.samples_cap}: 1 to {LIMITS.samples}")
         require(0 <= self.reward_per_round < 1 << 96, "reward_per_round must fit 96 bits")
         require(
             self.readers == "public" or len(self.auditors) > 0,
             "readers = auditors needs at least one auditor key, or nobody could ever check the task",
         )
-        require(all(len(k) == 64 for k in self.auditors), "an auditor is a network key of 64 hex digits")
+        require(all(HEX_KEY.fullmatch(key) for key in self.auditors), "an auditor is a network key of 64 hex digits")
         require(self.pay in PAYS, f"pay {self.pay!r}: choose one of {', '.join(PAYS)}")
         if self.pay == "scores":
             self._require_scores()

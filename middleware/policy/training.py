@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 from middleware.errors import require
@@ -26,9 +28,11 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         require(self.epochs > 0 and self.batch > 0, "epochs and batch must be positive")
-        require(self.learning_rate > 0 and 0 <= self.momentum < 1, "learning rate above 0, momentum in [0, 1)")
         require(
-            self.proximal is None or self.proximal > 0,
+            0 < self.learning_rate < math.inf and 0 <= self.momentum < 1, "learning rate above 0, momentum in [0, 1)"
+        )
+        require(
+            self.proximal is None or 0 < self.proximal < math.inf,
             f"proximal {self.proximal}: choose a mu above 0, or leave it out",
         )
         require(self.seconds is None or self.seconds > 0, f"seconds {self.seconds}: a device trains for some time")

@@ -37,6 +37,7 @@ from middleware.types import ZERO32, Node, Verdict
 from middleware.wire.manifest import Manifest
 from nodes import secrets
 from nodes.cli.output import print_json, print_table, rounds_bar
+from nodes.cli.terms import terms
 from nodes.evaluation import Evaluation
 from nodes.operator import told
 from nodes.records import Copies, blob_folders, nodes_below, verify_exported, verify_home
@@ -78,13 +79,14 @@ def task(home: Path, log: Path | None, blobs: list[str], number: int, as_json: b
         print_json({"task": found, "rounds": [{"header": item.header, "position": item.position} for item in rounds]})
         return
     policy = found.policy
+    state = "done" if found.head == policy.rounds else "open" if found.open else "ended"
     lines = [
         ("cloud", _who(evidence, found.cloud)),
         ("workload", f"{policy.workload}, model {policy.model}, {policy.parameters:,} numbers"),
         ("rule", f"{policy.rule.name} (f={policy.rule.f}), {policy.arrangement}, codec {policy.codec.name}"),
-        ("server step", "by the aggregate itself" if policy.server is None else policy.server.kind),
+        *terms(policy),
         ("grid", f"{policy.grid.bits} bits, one unit is 2^{policy.grid.exponent}"),
-        ("rounds", f"{found.head} of {policy.rounds} anchored, {'open' if found.open else 'ended'}"),
+        ("rounds", f"{found.head} of {policy.rounds} anchored, {state}"),
         ("reward", f"{policy.reward_per_round:,} a round; pool {evidence.index.funded.get(number, 0):,}"),
         ("readers", policy.readers), ("window", f"{found.window} s"), ("policy", found.policy_hash.hex()),
     ]  # fmt: skip

@@ -463,7 +463,9 @@ def task_new(
     model: Annotated[str, typer.Option(help="auto, mlp:A-B-C, cnn1d or cnn2d.")] = "auto",
     rounds: Annotated[int, typer.Option(help="Rounds to run.")] = 20,
     aggregator: AggregatorOption = "multi-krum",
-    tolerate: Annotated[int, typer.Option(help="Lying devices that the rule must survive.")] = 1,
+    tolerate: Annotated[
+        Optional[int], typer.Option(help="Lying devices that the rule must survive. Default: 1, and 0 for the mean.")
+    ] = None,
     server: ServerOption = "plain",
     arrangement: Annotated[str, typer.Option(help="flat or two-level.")] = "flat",
     codec: CodecOption = "none",

@@ -59,15 +59,17 @@ def show(report: dict[str, Any], out: Path) -> None:
     from rich.table import Table
 
     console = Console()
-    heads = ["round", "accuracy", "loss", "seconds", "of it training", "bytes up", "refused"]
     timed = any(row["clock"] for row in report["rounds"])
-    table = Table(*heads, *(["updates", "staleness", "clock"] if timed else []), title_justify="left")
+    told = (
+        ["updates", "staleness", "clock"] if timed else ["loss", "seconds", "of it training"]
+    )  # 80 columns hold no more
+    table = Table("round", "accuracy", *told, "bytes up", "refused", title_justify="left")
     for row in report["rounds"]:
-        mark = " void" if row["void"] else ""
+        played = str(row["updates"]), f"{row['staleness']:.1f}", f"{row['clock']:.1f}"
+        usual = f"{row['loss']:.4f}", f"{row['seconds']:.2f}", f"{row['training_seconds']:.2f}"
         table.add_row(
-            f"{row['round']}{mark}", f"{row['accuracy']:.4f}", f"{row['loss']:.4f}", f"{row['seconds']:.2f}",
-            f"{row['training_seconds']:.2f}", f"{row['bytes_up']:,}", str(row["refused"]),
-            *([str(row["updates"]), f"{row['staleness']:.1f}", f"{row['clock']:.1f}"] if timed else []),
+            f"{row['round']}{' void' if row['void'] else ''}", f"{row['accuracy']:.4f}", *(played if timed else usual),
+            f"{row['bytes_up']:,}", str(row["refused"]),
         )  # fmt: skip
     console.print(table)
     shape, policy = report["shape"], report["policy"]

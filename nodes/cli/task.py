@@ -13,6 +13,7 @@ import typer
 from middleware.errors import ConfigurationError, Unavailable
 from nodes.cli.home import Home
 from nodes.cli.output import print_json, print_table
+from nodes.cli.terms import terms
 
 WATCH_SECONDS = 0.3
 
@@ -26,6 +27,10 @@ def new(home: Path, cloud: str, choices: dict[str, Any], window: int, as_json: b
         async with Home(home).ledger() as ledger:
             return await Operator(ledger, Home(home).operator()).create_task(cloud, policy, window)
 
+    if choices["tolerate"] and choices["aggregator"] == "mean":
+        raise ConfigurationError("the mean survives no liar: leave --tolerate out, or choose another --aggregator")
+    if choices["tolerate"] is None:
+        del choices["tolerate"]
     secret = new_secret()
     if choices["dp"] is not None and choices["dp_mode"] == "central":
         choices = {**choices, "dp_commitment": commitment(secret)}
@@ -99,14 +104,8 @@ def show(home: Path, number: int, cloud: str, as_json: bool) -> None:
     print(f"task {number}: {_state(task)}, {task.head} of {policy.rounds} rounds anchored, {len(rounds)} settled")
     print(f"  workload {policy.workload}, model {policy.model}, {policy.parameters:,} parameters, {policy.arrangement}")
     print(f"  rule {policy.rule.name} (f={policy.rule.f}), codec {policy.codec.name}, {policy.grid.bits}-bit grid")
-    if policy.arrivals and policy.schedule is not None:
-        print(
-            f"  a round closes after {policy.arrivals} updates, staleness {policy.schedule.staleness or 'not weighed'}"
-        )
-    if policy.training.seconds is not None:
-        print(f"  devices train for {policy.training.seconds:g} s a round")
-    if policy.server is not None:
-        print(f"  server step {policy.server.kind}")
+    for name, words in terms(policy):
+        print(f"  {name}: {words}")
     print(f"  now: {describe_wait(status)}")
     print_table("", ("round", "accuracy", "updates", "missing", "void"), [
         (r["round"], f"{r['accuracy']:.4f}", r["updates"], len(r["missing"]), "void" if r["void"] else "") for r in rounds

@@ -14,6 +14,8 @@ import pytest
 from hatchling.builders.wheel import WheelBuilder
 from packaging.requirements import Requirement
 
+from ledger.artifacts import NAMES
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("middleware", "ledger", "nodes", "devnet")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -55,7 +57,7 @@ def test_the_wheel_holds_every_module_and_every_file_that_is_read_at_run_time() 
     held = {str(file.distribution_path) for file in WheelBuilder(str(ROOT)).recurse_included_files()}
     needed = {str(path.relative_to(ROOT)) for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
     needed |= {f"{package}/py.typed" for package in PACKAGES} | {"middleware/wire/FORMAT.md"}
-    needed |= {f"ledger/abi/{name}.json" for name in ("Authority", "Credit", "Ledger", "Registry", "Rewards")}
+    needed |= {f"ledger/abi/{name}.json" for name in NAMES}
     assert needed <= held, sorted(needed - held)
     assert all(name.split("/")[0] in PACKAGES for name in held)
 

@@ -13,6 +13,8 @@ import torch
 from typer.testing import CliRunner
 
 from devnet.crowd import DRAWN, Crowd, Round, Shape, deal, simulate, table_of
+from devnet.demo import Progress, run_demo
+from devnet.fleet import Shape as Fleet
 from middleware.errors import ConfigurationError
 from middleware.learn.train import train
 from middleware.learn.workload import Classification, Samples, genesis
@@ -214,3 +216,18 @@ async def test_edges_with_models_of_their_own_train_from_them_in_a_crowd(peers: 
 async def test_what_a_crowd_cannot_play_is_refused(shape: Shape, choices: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="demo|wire"):
         await run(shape, **choices)
+
+
+async def test_a_fleet_too_small_for_its_rule_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"30 devices: a round of krum \(f=14\) takes 31 updates"):
+        await run(aggregator="krum", tolerate=14)
+    with pytest.raises(ConfigurationError, match=r"4 devices: a round of multi-krum \(f=1\) takes 5 updates"):
+        await run_demo(Fleet(devices=4), Choices(rounds=1), tmp_path, Progress())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("slow", [-1, 9])
+def test_more_slow_devices_than_there_are_is_refused(slow: int) -> None:
+    for shape in (Shape, Fleet):
+        with pytest.raises(ConfigurationError, match="slow devices among 8"):
+            shape(devices=8, edges=2, slow=slow)

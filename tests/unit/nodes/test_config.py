@@ -26,6 +26,11 @@ def test_a_config_comes_back_as_it_was_written(tmp_path: Path) -> None:
         ('name = "a"\ntier = "end"', "needs parent"),
         ('name = "a"\ntier = "cloud"', "needs listen"),
         ('name = "a"\ntier = "cloud"\nlisten = ":1"\nparents = "x"', "parents"),
+        ('name = "a"\ntier = "end"\nparent = "http://b"\nattack = "lies"', "no attack named 'lies'"),
+        (
+            'name = "a"\ntier = "edge"\nparent = "http://b"\nlisten = ":1"\nattack = "negate"',
+            "edges can tell omit, silent",
+        ),
         ('name = ""\ntier = "cloud"\nlisten = ":1"', "1 to 32 bytes"),
         ("name = ", "node.toml"),
         ('name = "a"\ntier = "cloud"\nlisten = ":1"\nthreads = "two"', "threads"),

@@ -38,8 +38,8 @@ def test_how_old_an_update_may_be_has_a_default() -> None:
     ("asked", "why"),
     [
         ({}, "the default: leave it out"), ({"backup_devices": -1}, "cannot be negative"),
-        ({"backup_devices": 1, "staleness": "inverse"}, "need arrivals"), ({"compensation": 1.0}, "leave it out"),
-        ({"backup_edges": 1, "stalest": 3}, "need arrivals"), ({"arrivals": 0}, "after one update at least"),
+        ({"backup_devices": 1, "staleness": "inverse"}, "need --arrivals"), ({"compensation": 1.0}, "need --arrivals"),
+        ({"backup_edges": 1, "stalest": 3}, "need --arrivals"), ({"arrivals": 0}, "after one update at least"),
         ({"arrivals": 1, "backup_devices": 1}, "leave the backups out"),
         ({"arrivals": 1, "staleness": "linear"}, "choose one of inverse, polynomial"),
         ({"arrivals": 1, "stalest": -1}, "0 to 4096 rounds"), ({"arrivals": 1, "compensation": 0.0}, "above 0"),

@@ -242,5 +242,5 @@ def test_the_expected_size_of_a_dense_codec_is_what_it_sends_at_most(codec: str)
     sent = len(encode(codec, integers, 16, 1.0, np.random.default_rng(7), 8000))
     expected = expected_size(codec, 10_001, 16, 1.0, 8000)
     assert sent <= expected
-    if codec in ("none", "int8", "int4", "sign"):
-        assert sent == expected or codec == "sign"
+    if codec in ("none", "int8", "int4"):
+        assert sent == expected

@@ -121,9 +121,8 @@ def test_digital_sends_one_mean_for_the_stronger_sign_and_stays_within_its_bits(
         kept = values != 0
         mean = int(values[kept][0])
         assert (values[kept] == mean).all()
-        chosen = np.sort(integers)[-kept.sum() :] if mean > 0 else np.sort(integers)[: kept.sum()]
-        assert np.abs(chosen.mean() - mean) <= 0.5
-        assert abs(chosen.mean()) >= abs(np.sort(-integers)[-kept.sum() :].mean()) or mean < 0
+        lowest, highest = np.sort(integers)[: kept.sum()].mean(), np.sort(integers)[-kept.sum() :].mean()
+        assert abs(mean - (highest if highest > -lowest else lowest)) <= 0.5
 
 
 def test_digital_refuses_a_budget_that_holds_nothing() -> None:
