@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from nodes.cli.options import HOME, HomeOption, LogOption
 from nodes.cli.output import reported
 
 if TYPE_CHECKING:
@@ -18,14 +19,6 @@ dispute = typer.Typer(
     no_args_is_help=True,
 )
 
-HomeOption = Annotated[
-    Path, typer.Option("--home", envvar="DRYSTONE_HOME", help="Folder with the address book, keys and nodes.")
-]
-HOME = Path(".drystone")
-LogOption = Annotated[
-    Optional[Path],
-    typer.Option("--log", help="Read the ledger from a file that `audit log --export` wrote, not from the chain."),
-]
 BlobsOption = Annotated[
     Optional[list[str]],
     typer.Option(
