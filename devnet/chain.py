@@ -36,6 +36,7 @@ PORTS: Final = range(20_000, 32_000)
 START_SECONDS: Final = 20.0
 CALL_SECONDS: Final = 10.0
 LOOK_SECONDS: Final = 0.02  # between two looks whether the chain answers
+KEPT_STATES: Final = 256  # blocks whose state can still be asked for; a full node of the public chain keeps 128
 STATE_SECONDS: Final = 1  # between two dumps of the state
 KEEPING_SHARE: Final = 20  # a copy that took t seconds is followed by a pause of at least 20 t
 # Account 0 of "test test test test test test test test test test test junk", m/44'/60'/0'/0/0.
@@ -136,7 +137,7 @@ class Chain:
     def command(self) -> list[str]:
         command = anvil(
             "--silent", "--host", "127.0.0.1", "--port", str(self.port), "--chain-id", str(CHAIN_ID),
-            "--state", str(self.state.file), "--state-interval", str(STATE_SECONDS),
+            "--prune-history", str(KEPT_STATES), "--state", str(self.state.file), "--state-interval", str(STATE_SECONDS),
         )  # fmt: skip
         return [*command, "--block-time", str(self.block_time)] if self.block_time else command
 

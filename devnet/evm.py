@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from eth_abi.abi import decode, encode
@@ -222,20 +223,22 @@ def _hex(data: bytes) -> str:
 
 @contextmanager
 def bare_chain(output: Path) -> Iterator[str]:
-    """The address of a fresh chain that writes to `output`; ended by its process id afterwards."""
-    command = anvil(
-        "--port", "0", "--chain-id", str(CHAIN_ID), "--timestamp", str(GENESIS_TIME), "--accounts", "1",
-        "--auto-impersonate", "--block-base-fee-per-gas", "0", "--disable-min-priority-fee", "--color", "never",
-    )  # fmt: skip
-    with output.open("wb") as stream:
+    """The address of a fresh chain that writes to `output`; ended by its process id afterwards. It keeps every block's state
+    meanwhile, so that it can be taken back to any snapshot."""
+    with TemporaryDirectory(dir=output.parent) as states, output.open("wb") as stream:
+        command = anvil(
+            "--port", "0", "--chain-id", str(CHAIN_ID), "--timestamp", str(GENESIS_TIME), "--accounts", "1",
+            "--auto-impersonate", "--block-base-fee-per-gas", "0", "--disable-min-priority-fee", "--color", "never",
+            "--cache-path", states,
+        )  # fmt: skip
         process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT)
-    try:
-        deadline = time.monotonic() + START_SECONDS
-        while not (found := re.search(r"Listening on (127\.0\.0\.1:\d+)", output.read_text())):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"anvil did not start: {output.read_text()}")
-            time.sleep(0.02)
-        yield f"http://{found[1]}"
-    finally:
-        process.kill()
-        process.wait()
+        try:
+            deadline = time.monotonic() + START_SECONDS
+            while not (found := re.search(r"Listening on (127\.0\.0\.1:\d+)", output.read_text())):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"anvil did not start: {output.read_text()}")
+                time.sleep(0.02)
+            yield f"http://{found[1]}"
+        finally:
+            process.kill()
+            process.wait()

@@ -23,7 +23,6 @@ from middleware.errors import ConfigurationError
 ROOT: Final = Path(__file__).resolve().parent.parent
 CONTRACTS: Final = ROOT / "contracts"
 LEAST_NODE: Final = 18  # major version; npm 9's, and the least that the compiler's shim accepts
-KEPT_STATES: Final = 256  # blocks whose state can still be asked for; a full node of the public chain keeps 128
 
 _SYSTEMS: Final = {"linux": "linux", "darwin": "darwin", "windows": "win32"}
 _MACHINES: Final = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
@@ -44,10 +43,11 @@ def _foundry(program: str) -> Path:
 def anvil(*options: str) -> list[str]:
     """The command that starts the devnet's chain. Raises ConfigurationError when it is not installed.
 
-    Left alone, anvil writes every block's state below the home folder, and a killed one leaves them there: gigabytes. Here
-    the last KEPT_STATES are in memory and none on disk.
+    Left alone, anvil writes old blocks' states below the home folder, and a killed one leaves them there: gigabytes. So
+    whoever starts one says where they go (`--cache-path`), or that none are kept (`--prune-history`: then nothing goes back
+    further than those in memory).
     """
-    return [str(_foundry("anvil")), "--prune-history", str(KEPT_STATES), *options]
+    return [str(_foundry("anvil")), *options]
 
 
 def forge() -> Path:

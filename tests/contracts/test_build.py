@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from devnet import toolchain
+from devnet.chain import Chain
 from devnet.evm import bare_chain
+from devnet.processes import Processes
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(toolchain.ROOT)}
 
@@ -80,15 +82,36 @@ def test_every_program_is_found_and_runs(find: object) -> None:
     assert any(letter.isdigit() for letter in done.stdout)
 
 
-def test_a_killed_chain_leaves_no_old_states_in_the_home_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def asked(rpc: str, method: str, *parameters: object) -> object:
+    body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
+    request = urllib.request.Request(rpc, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)["result"]
+
+
+def test_killed_chains_leave_no_old_states_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
     with bare_chain(tmp_path / "output") as rpc:
-        mine = {"jsonrpc": "2.0", "id": 1, "method": "anvil_mine", "params": [hex(4 * toolchain.KEPT_STATES)]}
-        request = urllib.request.Request(rpc, json.dumps(mine).encode(), {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            assert "error" not in json.load(answer)
-    assert [path for path in home.rglob("*") if path.stat().st_size and path.is_file()] == []
+        asked(rpc, "anvil_mine", "0x7d0")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "output"]
+    with Processes(tmp_path / "devnet") as processes:
+        chain = Chain(tmp_path / "devnet")
+        chain.start(processes)
+        asked(chain.rpc, "anvil_mine", "0x7d0")
+        processes.kill("chain")
+    assert [path for path in home.rglob("*") if path.is_file() and path.stat().st_size] == []
+
+
+def test_a_bare_chain_goes_back_to_a_snapshot_however_many_blocks_came_since(tmp_path: Path) -> None:
+    account = "0x" + "11" * 20
+    with bare_chain(tmp_path / "output") as rpc:
+        asked(rpc, "anvil_setBalance", account, "0x5")
+        asked(rpc, "anvil_mine", "0x1")
+        before = asked(rpc, "evm_snapshot")
+        for _ in range(3):
+            asked(rpc, "anvil_setBalance", account, "0x9")
+            asked(rpc, "anvil_mine", "0x2bc")
+        assert asked(rpc, "evm_revert", before)
+        assert asked(rpc, "eth_getBalance", account, "latest") == "0x5"

@@ -38,7 +38,7 @@ def running(folder: Path, *options: str) -> Iterator[str]:
     """The address of an anvil with these options; ended by its process id afterwards."""
     output = folder / "output"
     with output.open("wb") as stream:
-        command = anvil("--port", "0", "--color", "never", *options)
+        command = anvil("--port", "0", "--color", "never", "--cache-path", str(folder / "states"), *options)
         process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT)
     try:
         deadline = time.monotonic() + START_SECONDS

@@ -37,10 +37,13 @@ FAR = 1 << 40  # seconds since 1970
 
 
 @pytest.fixture(scope="module")
-def rpc() -> Iterator[str]:
+def rpc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A chain of its own for this module; only the process started here is ended."""
     port = free_port()
-    command = anvil("--silent", "--host", "127.0.0.1", "--port", str(port), "--chain-id", str(CHAIN_ID))
+    states = tmp_path_factory.mktemp("states")
+    command = anvil(
+        "--silent", "--host", "127.0.0.1", "--port", str(port), "--chain-id", str(CHAIN_ID), "--cache-path", str(states)
+    )
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             asyncio.run(_until_up(f"http://127.0.0.1:{port}"))
