@@ -36,7 +36,7 @@ from nodes.operator import Choices, policy_of
 SIZES = (1_000, 2_000, 5_000, 10_000)
 REPEATS = 3  # fresh processes a size; their median counts
 WARM = 128
-# What is freed goes back to the system at once, so that what a process holds is what it uses.
+# What is freed goes back to the system at once, so that what a process holds is what it uses. Training is a third slower for it.
 GIVEN_BACK = {"MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_MMAP_THRESHOLD_": "65536"}
 LINEAR = 0.2
 PROCESSES = 100
