@@ -21,7 +21,7 @@ EARLY: Final = 0.5  # of the multiply-accumulates: a cut behind more of them lea
 
 
 def cuts(network: str, image: Path | None, size: int, width: float, everything: bool, as_json: bool) -> None:
-    from middleware.learn import graph, lightweight
+    from middleware.infer import graph, lightweight
     from middleware.maths.cut import bottlenecks
 
     sent = picture_bytes(image, size)

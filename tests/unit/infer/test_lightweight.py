@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from middleware.errors import ConfigurationError
-from middleware.learn import graph, lightweight
+from middleware.infer import graph, lightweight
 
 IMAGE = (3, 224, 224)
 # Millions of multiply-accumulates and of parameters at 224 x 224 and 1,000 classes.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from middleware.errors import ConfigurationError
-from middleware.learn import graph, lightweight
+from middleware.infer import graph, lightweight
 
 DOWNSETS = 40  # of each of six networks: 240
 
