@@ -25,11 +25,12 @@ from middleware.errors import ConfigurationError, PeerFault, Unavailable
 from middleware.learn.train import evaluate
 from middleware.learn.workload import genesis
 from middleware.policy import Policy, Task
-from middleware.protocol import budget, inclusion, memory, peering, scoring, staleness, sums
+from middleware.protocol import budget, inclusion, memory, peering, scoring, sharding, staleness, sums
 from middleware.protocol import settlement as settling
 from middleware.protocol import update as updates
 from middleware.protocol.machine import Parent, Phase
 from middleware.protocol.settlement import Forced, Opening, Received, Reported, Settlement
+from middleware.protocol.sharding import Servers
 from middleware.protocol.sums import NOTHING, Summed, SumTree
 from middleware.protocol.update import Floats
 from middleware.trust import chunks, eip712, roots, seal
@@ -70,6 +71,7 @@ from nodes.evaluation import error, evaluation_root, measure
 from nodes.gather import Gathering
 from nodes.http import Handler, Upload
 from nodes.secrets import secret_of
+from nodes.shards import ShardServers
 from nodes.store import Contribution
 from nodes.workloads import Workloads
 
@@ -112,6 +114,7 @@ class Cloud:
         self.task: Task | None = None
         self.model = np.zeros(0, np.float32)
         self.moves: scoring.Moves = ()
+        self.shards: ShardServers | None = None
         self.secret = b""  # of a private task's noise
         self.carried = scoring.Carried(0, {})
         self.opening: Opening | None = None
@@ -193,6 +196,7 @@ class Cloud:
             settled = [canonical.decode(row[1], Header) for row in agent.store.settled(task.id)]
             self.moves = await loop.run_in_executor(agent.pool, self._known_moves, task, settled)
         self.secret = secret_of(agent.settings.folder, task.policy)
+        self.shards = ShardServers(task.policy) if task.policy.shards is not None else None
         last = budget.last_round(task.policy)
         while head < last and self._still_open(task):
             if not await self._ready(task):
@@ -204,6 +208,8 @@ class Cloud:
         if head == last < task.policy.rounds:
             LOG.warning("task %d ends after round %d: one more would pass its epsilon", task.id, head)
         await agent.sound()
+        if self.shards is not None:
+            await loop.run_in_executor(agent.pool, self.shards.close)
         self._end(task, head)
 
     def _still_open(self, task: Task) -> bool:
@@ -656,8 +662,13 @@ class Cloud:
         if task.policy.rule.measures:
             size = max(size, SMALL_BYTES)  # a network is run for every question: never in place
             measure = partial(error, self.workloads.load(task.policy), task.policy, agent.config.device)
+        servers: Servers = sharding.in_turn
+        if self.shards is not None:
+            size, servers = max(size, SMALL_BYTES), self.shards  # processes are waited for: never in place
         began = time.perf_counter()
-        result = await agent.work(size, settling.settle, agent.context, task.policy, opening, reports, forced, measure)
+        result = await agent.work(
+            size, settling.settle, agent.context, task.policy, opening, reports, forced, measure, servers
+        )
         aggregation = time.perf_counter() - began
         if task.policy.pay == "scores":
             result = await self._score(task.policy, opening, result, reports, forced)
@@ -784,6 +795,7 @@ class Cloud:
             "outbox": self.outbox.status(),
             "demands": list(self.answers.waiting.values()),
             "ledger_seconds": self.agent.view.cpu_seconds,
+            "shards": self.shards.processes() if self.shards is not None else {},
             "rounds": {
                 str(number): [msgspec.json.decode(row[3]) for row in self.agent.store.settled(number)]
                 for number, task in self.agent.index.tasks.items()

@@ -108,6 +108,7 @@ class Choices(msgspec.Struct, frozen=True):
     momentum: float | None = None
     proximal: float | None = None
     seconds: float | None = None
+    shards: int | None = None
     readers: str | None = None  # public, or auditors under central privacy
     auditors: tuple[str, ...] = ()
     reward_per_round: int = 1_000_000
@@ -172,6 +173,7 @@ def policy_of(choices: Choices) -> Policy:
         ),
         schedule=schedule_of(choices),
         peers=peers_of(choices),
+        shards=choices.shards,
         widths=None if choices.widths is None else tuple(round(WIDTH_ONE * part) for part in parts_of(choices.widths)),
         codec=codec_of(choices),
         training=training,

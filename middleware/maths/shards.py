@@ -6,7 +6,7 @@ What is missing is an error: a model put together around a hole would be a silen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -26,18 +26,6 @@ def bounds(length: int, shards: int) -> tuple[tuple[int, int], ...]:
 def split(vector: Array, shards: int) -> list[Array]:
     """Views of a vector (d,), one a shard."""
     return [vector[start:end] for start, end in bounds(len(vector), shards)]
-
-
-def apply(
-    model: Array, updates: Array, shards: int, rule: Callable[[Array, Array], Array], alive: Callable[[int], bool]
-) -> Array:
-    """One round: every shard makes rule(slice of model (d_j,), slice of updates (n, d_j)); their whole is the model (d,).
-
-    ValueError names the shards that are gone.
-    """
-    places = bounds(len(model), shards)
-    answered = {j: rule(model[a:b], updates[:, a:b]) for j, (a, b) in enumerate(places) if alive(j)}
-    return join(answered, len(model), shards)
 
 
 def join(slices: Mapping[int, Array], length: int, shards: int) -> Array:

@@ -26,6 +26,7 @@ ARRANGEMENTS: Final = ("flat", "two-level")
 PAYS: Final = ("participation", "scores")
 MOST_SLICES: Final = 4096
 MOST_WIDTHS: Final = 8
+MOST_SHARDS: Final = 64  # processes of one cloud
 MOST_WEIGHED: Final = (
     1 << 37
 )  # samples times grid units: 2**10 times it (a staleness weight), 2**16 times, is below 2**63
@@ -64,6 +65,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     peers: Peers | None = None  # None: one model, everywhere
     widths: tuple[int, ...] | None = None  # of the models that devices may train, of 256 parts; None: the whole one
     schedule: Schedule | None = None  # None: a round waits for everyone, up to its deadline
+    shards: int | None = None  # servers over which the cloud lays the model; None: it is one
 
     def __post_init__(self) -> None:
         require(0 < self.parameters <= LIMITS.parameters, f"parameters {self.parameters}: at most {LIMITS.parameters}")
@@ -133,6 +135,19 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             self._require_anytime(self.training.seconds)
         if self.schedule is not None and self.schedule.arrivals is not None:
             self._require_arrivals(self.schedule.arrivals, self.schedule.staleness is not None)
+        if self.shards is not None:
+            self._require_shards(self.shards)
+
+    def _require_shards(self, shards: int) -> None:
+        most = min(MOST_SHARDS, self.parameters)
+        require(
+            2 <= shards <= most, f"shards {shards}: 2 to {most}; a model on one server is the default, leave it out"
+        )
+        whole = self.peers is None and self.widths is None and self.privacy is None
+        require(
+            whole and (self.schedule is None or self.schedule.staleness is None),
+            "a shard divides its slice of the round's sums: use no --peers, --widths, --staleness or central --dp with --shards",
+        )
 
     def _require_widths(self, widths: tuple[int, ...]) -> None:
         self._require_together("widths")

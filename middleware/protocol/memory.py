@@ -82,7 +82,7 @@ def move(
     if chosen is None:
         return grid.apply(model, applied, exponent), ()
     numbers = constants(chosen)
-    before = carried or server.start(chosen.kind, numbers, policy.parameters)
+    before = carried or server.start(chosen.kind, numbers, model.size)
     after, moved = server.step(chosen.kind, numbers, before, grid.from_grid(applied, exponent))
     moved += model
     return moved, after

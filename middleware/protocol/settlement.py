@@ -19,7 +19,7 @@ from middleware.maths import aggregate, reward
 from middleware.maths.aggregate import Given, Memory
 from middleware.maths.schedule import UNIT
 from middleware.policy import Policy
-from middleware.protocol import budget, memory, peering, staleness, sums, widths
+from middleware.protocol import budget, memory, peering, sharding, staleness, sums, widths
 from middleware.protocol.measuring import Measure, Questions, slice_of
 from middleware.protocol.sums import Summed, SumTree
 from middleware.protocol.update import Floats, Integers
@@ -171,10 +171,12 @@ def settle(
     edges: Sequence[Reported],
     forced: Forced = NONE_FORCED,
     measure: Measure | None = None,
+    servers: sharding.Servers = sharding.in_turn,
 ) -> Settlement:
     """Apply the rule; `edges` in the order of the cloud's receipts. The manifest's metrics are left empty, see `finish`.
 
-    `measure` answers a rule that measures, see `measuring`; other rules need none.
+    `measure` answers a rule that measures, see `measuring`; other rules need none. `servers` are the parameter servers of a
+    task that has several, see `sharding`.
 
     Under pay = scores nothing is paid here: what the updates were worth is measured on the new model, see `scoring`.
     """
@@ -192,7 +194,8 @@ def settle(
             asked = Questions(policy, opening.model, chosen, measure)
         weights, summed, left = combine(policy, edges, forced, inputs.root, memory.recall(state), asked)
         state = memory.remember(policy, state, left, asked.answers if asked is not None else ())
-    applied, model, chunks_root = divided(summed), opening.model, summed.node
+    applied = divided(summed) if policy.shards is None else None
+    model, chunks_root = opening.model, summed.node
     if staleness.weighs(policy) and summed.vector is not None:
         used = [u for group in groups for u in group if not u.refused]
         applied = aggregate.divide(summed.vector, UNIT * sum(u.leaf.weight for u in used))
@@ -210,9 +213,13 @@ def settle(
         key = budget.noise_key(policy.privacy, opening.secret, inputs.root, opening.task, opening.round)
         applied = None if void else budget.released(policy.privacy, key, summed, policy.parameters)
         chunks_root = budget.veiled(key, summed.node)
-    if applied is not None:
+    if applied is not None:  # laid over several servers it is moved by them, below
         model, vectors = memory.move(policy, opening.model, applied, state.vectors)
         state = msgspec.structs.replace(state, vectors=vectors)
+    if policy.shards is not None and summed.vector is not None:
+        moved = servers(policy, opening.model, state.vectors, summed.vector, summed.weight)
+        applied, model = moved.applied, moved.model
+        state = msgspec.structs.replace(state, vectors=moved.vectors)
     state_blob = memory.blob_of(policy, state)
     rewards = dict(opening.rewards)
     if policy.pay == "participation" and not void:

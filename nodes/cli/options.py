@@ -57,6 +57,9 @@ CompensationOption = Annotated[
 SecondsOption = Annotated[
     Optional[float], typer.Option(help="Anytime minibatch: devices train for so long, and weigh what they got through.")
 ]
+ShardsOption = Annotated[
+    Optional[int], typer.Option(help="Sharded parameter server: processes over which the cloud lays the model.")
+]
 EpochOption = Annotated[
     int, typer.Option(help="Rounds from one settlement to the next (pay scores); longer is more even.")
 ]

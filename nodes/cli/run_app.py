@@ -27,6 +27,7 @@ from nodes.cli.options import (
     PeersOption,
     SecondsOption,
     ServerOption,
+    ShardsOption,
     SlowLinksOption,
     StalenessOption,
     UploadOption,
@@ -68,6 +69,7 @@ def demo(
     peers: PeersOption = None,
     global_every: GlobalEveryOption = None,
     seconds: SecondsOption = None,
+    shards: ShardsOption = None,
     pay: PayOption = "participation",
     epoch: EpochOption = 10,
     dp: DpOption = None,
@@ -94,7 +96,7 @@ def demo(
         slow_links=slow_links, link_bytes=link_bytes, split=split, model=model, seed=seed,
         pay=pay, epoch=epoch, ledger=on, dp=dp, dp_delta=dp_delta, dp_noise=dp_noise, dp_clip=dp_clip,
         slow=slow, backup_devices=backup_devices, arrivals=arrivals, staleness=staleness, compensation=compensation,
-        seconds=seconds, widths=widths, peers=peers, global_every=global_every,
+        seconds=seconds, shards=shards, widths=widths, peers=peers, global_every=global_every,
         dp_mode=dp_mode, dp_rate=dp_rate, dp_steps=dp_steps,
     )  # fmt: skip
 

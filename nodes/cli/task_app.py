@@ -28,6 +28,7 @@ from nodes.cli.options import (
     PeersOption,
     SecondsOption,
     ServerOption,
+    ShardsOption,
     StalenessOption,
     UploadOption,
     WidthsOption,
@@ -95,6 +96,7 @@ def task_new(
     momentum: Annotated[Optional[float], typer.Option(help="Local momentum. Default: 0.9, 0 under dgc.")] = None,
     proximal: Annotated[Optional[float], typer.Option(help="FedProx: mu, the pull towards the round's model.")] = None,
     seconds: SecondsOption = None,
+    shards: ShardsOption = None,
     readers: Annotated[
         Optional[str],
         typer.Option(help="Who may read updates after the round: public or auditors (default under central --dp)."),
@@ -137,7 +139,7 @@ def task_new(
         "auditors": tuple(auditor or ()), "reward_per_round": reward, "samples_cap": samples_cap, "seed": seed,
         "pay": pay, "epoch": epoch, "slices": slices, "dp": dp, "dp_delta": dp_delta, "dp_noise": dp_noise,
         "widths": widths, "peers": peers, "global_every": global_every, "links": links, "gossip_step": gossip_step,
-        "peer_density": peer_density,
+        "peer_density": peer_density, "shards": shards,
         "dp_clip": dp_clip, "dp_clients": dp_clients, "dp_mode": dp_mode, "dp_rate": dp_rate, "dp_steps": dp_steps,
     }  # fmt: skip
     verbs.new(home, cloud, choices, window, as_json)

@@ -22,6 +22,8 @@ def terms(policy: Policy) -> list[tuple[str, str]]:
     if policy.peers is not None:
         every = "in the last round" if policy.peers.every is None else f"every {policy.peers.every} rounds"
         found.append(("peers", f"{policy.peers.kind}: an edge's model is its own, all meet {every}"))
+    if policy.shards is not None:
+        found.append(("parameter server", f"{policy.shards} processes of the cloud, each with its slice of the model"))
     if policy.widths is not None:
         parts = ", ".join(f"{width / WIDTH_ONE:g}" for width in policy.widths)
         found.append(("widths", f"a device trains the widest of {parts} of the model that it can"))
