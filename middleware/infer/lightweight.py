@@ -186,10 +186,11 @@ class Shuffle(nn.Module):
 
     def __init__(self, groups: int) -> None:
         super().__init__()
-        self.deal = nn.ChannelShuffle(groups)
+        self.groups = groups
 
     def forward(self, maps: Tensor) -> Tensor:
-        return self.deal(maps)  # type: ignore[no-any-return]
+        dealt = maps.unflatten(1, (self.groups, -1)).transpose(1, 2)  # type: ignore[no-untyped-call]
+        return dealt.flatten(1, 2)  # type: ignore[no-any-return]
 
 
 class ShuffleUnit(nn.Module):

@@ -53,8 +53,13 @@ def resolve(name: str, shape: tuple[int, ...], classes: int) -> str:
 class _ChannelsFirst(nn.Module):
     """(n, ..., channels) to (n, channels, ...), as torch's convolutions want it."""
 
+    def __init__(self, sizes: int) -> None:
+        """`sizes` of one sample, channels among them."""
+        super().__init__()
+        self.order = (0, sizes, *range(1, sizes))
+
     def forward(self, samples: Tensor) -> Tensor:
-        return samples.movedim(-1, 1)
+        return samples.permute(self.order)
 
 
 class _Average(nn.Module):
@@ -91,7 +96,7 @@ def build(name: str, scale: float = 1.0) -> nn.Module:
                 steps += [nn.Linear(width, size), *scaled, nn.ReLU()]
                 width = size
         else:
-            steps, width = [_ChannelsFirst()], shape[-1]
+            steps, width = [_ChannelsFirst(len(shape))], shape[-1]
             for size in layers:
                 if kind == "cnn1d":
                     steps += [nn.Conv1d(width, size, 5, stride=2, padding=2), *scaled, nn.ReLU()]
