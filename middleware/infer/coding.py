@@ -6,8 +6,8 @@
     u4    one of 16, two in a byte
 
 The quantisers are uniform: value = low + level (high - low) / (levels - 1), rounded to the nearest level. A decoder is told
-the shape by the manifest and takes exactly the bytes that it needs; any other length is refused before anything is allocated. What
-decodes is within half a step of what was encoded.
+the shape by the manifest and takes exactly the bytes that it needs; any other length is refused before anything is allocated.
+What decodes is within half a step of what was encoded.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ def encode(codec: str, tensor: Floats) -> bytes:
     if not np.isfinite(flat).all():
         raise ValueError("a tensor with values that are not finite has no code: the network overflowed")
     if codec == "f32":
-        return flat.astype("<f4", copy=False).tobytes()
+        return bytes(flat.astype("<f4", copy=False).tobytes())
     if codec == "f16":
-        return np.clip(flat, -65504, 65504).astype("<f2").tobytes()
+        return bytes(np.clip(flat, -65504, 65504).astype("<f2").tobytes())
     low, high = (float(flat.min()), float(flat.max())) if flat.size else (0.0, 0.0)
     steps = LEVELS[codec] - 1
     scale = np.float32(steps / (high - low)) if high - low > steps / np.finfo(np.float32).max else np.float32(0)
@@ -45,7 +45,7 @@ def encode(codec: str, tensor: Floats) -> bytes:
     if codec == "u4":
         levels = np.append(levels, np.uint8(0)) if levels.size % 2 else levels
         levels = levels[0::2] << 4 | levels[1::2]
-    return _RANGE.pack(low, high) + levels.tobytes()
+    return _RANGE.pack(low, high) + bytes(levels.tobytes())
 
 
 def decode(codec: str, data: bytes | memoryview, shape: tuple[int, ...]) -> Floats:

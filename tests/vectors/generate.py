@@ -22,6 +22,7 @@ from middleware.types import EdgeLeaf, Header, Leaf, Receipt, Seen, Tier
 from middleware.wire import commitment, message
 from middleware.wire.manifest import Manifest, ManifestEdge, ManifestScore, ManifestUpdate, Scoring, encode_manifest
 from middleware.wire.policy import encode_policy
+from middleware.wire.session import Hello, Terms
 from middleware.wire.state import State, encode_state
 
 SIZES = range(1, 201)
@@ -161,6 +162,13 @@ def examples() -> list[tuple[message.Message, bytes]]:
         (report, EDGE_BODY),
         (message.ReceiptReply(2, 6, RECEIPT, keys.sign_receipt(LEDGER, ACCOUNT, RECEIPT)), b""),
         (registration(), b""),
+        (Hello(11, 7, digest("root"), digest("half"), ACCOUNT.address), b""),
+        (
+            Terms(
+                2, 8, digest("hello"), digest("half"), 3, 5, 16, 400, 1.5, ((0, 2, 3.25), (1, 2, 2.0)), (), 0.0, 0.0, 70
+            ),
+            b"",
+        ),
     ]
 
 

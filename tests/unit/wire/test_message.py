@@ -12,6 +12,7 @@ from middleware.errors import FAULTS, ConfigurationError, PeerFault
 from middleware.types import LIMITS, EdgeLeaf, Leaf, Limits, Receipt, Tier
 from middleware.wire import canonical, message
 from middleware.wire.frame import encode_frame, parse_head
+from middleware.wire.session import Hello, Terms
 
 FIXED = settings(derandomize=True, deadline=None, max_examples=60, database=None)
 MANY = settings(derandomize=True, deadline=None, max_examples=500, database=None)
@@ -92,7 +93,12 @@ messages: st.SearchStrategy[message.Message] = st.one_of(
         signatures,
         st.binary(min_size=64, max_size=64),
     ),
-)
+    st.builds(Hello, u32, u64, hashes, hashes, accounts),
+    st.builds(
+        Terms, u32, u64, hashes, hashes, u32, st.integers(0, 1 << 40), st.integers(1, 64), st.integers(0, 1 << 40),
+        st.floats(0, 1e6), st.lists(st.tuples(st.integers(0, 5), st.integers(6, 64), st.floats(0, 1e6)), max_size=4).map(tuple),
+    ),
+)  # fmt: skip
 
 
 def an_update(**changes: Any) -> message.Update:
@@ -160,6 +166,8 @@ def test_codes_are_those_of_the_format() -> None:
         4: "EdgeReport",
         5: "ReceiptReply",
         6: "Registration",
+        7: "Hello",
+        8: "Terms",
     }
 
 
