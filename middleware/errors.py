@@ -33,6 +33,8 @@ FAULTS: Final[dict[str, tuple[int, str]]] = {
     "mismatch": (422, "commit to exactly the bytes that are sent"),
     "duplicate": (409, "one update a node and round: the first one stands"),
     "replayed": (409, "use a sequence number above the last one sent"),
+    "unlicensed": (403, "ask the model's owner for a grant, or choose another model"),
+    "unpaid": (402, "hand over a voucher for what was answered"),
     "over-quota": (429, "wait, then try again more slowly"),
     "overloaded": (429, "wait as Retry-After says, then try again"),
 }

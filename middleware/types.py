@@ -38,6 +38,7 @@ class Limits(msgspec.Struct, frozen=True):
     requests_per_second: float = 200.0  # requests one sender may make, averaged
     requests_burst: int = 400  # requests one sender may make at once
     uploads_in_flight: int = 4  # large bodies held in memory at once; further ones wait
+    tensor_bytes: int = 16 * 1024 * 1024  # bytes, one request of a session
     witness_blocks: int = 16  # blocks below the head before a signer vouches for an entry's block
 
 

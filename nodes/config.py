@@ -56,7 +56,8 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     device: str = "cpu"  # torch device for training and evaluation
     precision: Literal["float32", "bfloat16"] = "float32"  # of matrix products in training
     graphs: bool = True  # on CUDA: record a training step once and replay it
-    threads: int = 1  # torch threads
+    threads: int = 1  # torch threads, and of one request's inference
+    slots: int = 1  # requests that run at once here
     attack: str = ""  # devnet only: the lie that this node tells
     width: float = 1.0  # the part of a model's hidden units that this device can train
     slowdown: float = 1.0  # devnet only: training takes this many times as long
@@ -77,6 +78,8 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ConfigurationError(f'node {self.name}: a node of tier {self.tier} needs parent = "http://..."')
         if not 0 < self.width <= 1:
             raise ConfigurationError(f"node {self.name}: width {self.width}: a part of the model above 0, at most 1")
+        if not 1 <= self.slots <= 64:
+            raise ConfigurationError(f"node {self.name}: slots {self.slots}: 1 to 64 requests at once")
         if self.slowdown < 1:
             raise ConfigurationError(f"node {self.name}: slowdown {self.slowdown}: a factor of at least 1")
         if self.uplink_bytes_per_second < 0:

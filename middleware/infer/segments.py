@@ -1,10 +1,9 @@
 """A network as a chain of segments, each an ONNX file of its own, and what runs a stretch of them.
 
-A torch module is exported once, as a whole; from there on torch and ONNX files go the same way. The file's operations form a
-graph. A segment ends behind an operation that every path passes through and that gives one tensor (`maths.cut.bottlenecks`), so
-one tensor crosses each border, whatever branches lie within a segment. onnxruntime cannot run a part of a file, hence one
-file a segment; it fuses operations within a file, so where two segments always run on the same machine they are joined again
-(`Runner`).
+A torch module is exported once, as a whole (`export`); from there on all files go the same way. A file's operations form a graph.
+A segment ends behind an operation that every path passes through and that gives one tensor (`maths.cut.bottlenecks`), so one
+tensor crosses each border, whatever branches lie within a segment. onnxruntime cannot run a part of a file: one file a segment;
+it fuses operations within a file, so where neighbouring segments run on the same machine they are joined again (`Runner`).
 
 Of all places where a border may be, those are taken at which some plan could want to cut: where less crosses than at every place
 before it, and some between so that the work is dealt evenly.
@@ -14,9 +13,7 @@ Multiply-accumulates are counted by formula from the shapes: convolutions, matri
 
 from __future__ import annotations
 
-import io
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -24,19 +21,15 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime
-import torch
 from onnx import ModelProto, NodeProto, numpy_helper
 from onnx.utils import Extractor
-from torch import nn
 
 from middleware.errors import ConfigurationError, require
 from middleware.maths.cut import bottlenecks
 
 Floats = npt.NDArray[np.float32]
 
-OPSET: Final = 17
 MOST_SEGMENTS: Final = 16  # borders cost a little at run time and a measurement each; more are rarely wanted
-INPUT: Final = "input"
 BATCH: Final = "n"
 
 
@@ -48,26 +41,6 @@ class Part(NamedTuple):
     given: tuple[int, ...]
     macs: int
     parameters: int
-
-
-def export(module: nn.Module, shape: Sequence[int]) -> bytes:
-    """The ONNX bytes of a module in evaluation mode that maps one batch (n, *shape) to one tensor; n stays open.
-
-    Raises ConfigurationError for a module that has no ONNX form.
-    """
-    stream = io.BytesIO()
-    with warnings.catch_warnings():
-        # The exporter that needs no further package says that it is the old one, and that recurrent layers may not take
-        # another batch than the one traced: the tests run them with others.
-        warnings.simplefilter("ignore")
-        try:
-            torch.onnx.export(
-                module.eval(), (torch.zeros(1, *shape),), stream, opset_version=OPSET, dynamo=False, input_names=[INPUT],  # type: ignore[arg-type]
-                output_names=["output"], dynamic_axes={INPUT: {0: BATCH}, "output": {0: BATCH}},
-            )  # fmt: skip
-        except (torch.onnx.errors.OnnxExporterError, RuntimeError, TypeError) as error:
-            raise ConfigurationError(f"this model has no ONNX form: {str(error).splitlines()[0]}") from error
-    return stream.getvalue()
 
 
 def cut(data: bytes, most: int = MOST_SEGMENTS) -> tuple[Part, ...]:

@@ -194,7 +194,7 @@ def _asked(state: Serving, request: int) -> tuple[Serving, tuple[ServerEffect, .
     owed = sum(state.model.units(one.front) for one in state.under_way.values()) + state.model.units(course.front)
     if state.ledger.units + owed - state.paid > state.allowance:
         unpaid = state.ledger.units - state.paid
-        return state, (Refuse(request, "over-quota", f"{unpaid} units are unpaid, at most {state.allowance} may be"),)
+        return state, (Refuse(request, "unpaid", f"{unpaid} units are unpaid, at most {state.allowance} may be"),)
     return msgspec.structs.replace(state, under_way={**state.under_way, request: course}), (Run(request, course),)
 
 

@@ -30,7 +30,7 @@ from middleware.wire.commitment import require_bytes, require_unsigned
 MODEL_BYTES: Final = 1 << 20  # of one manifest
 MOST_SEGMENTS: Final = 64
 MOST_SIZES: Final = 6  # of one tensor, the batch among them
-MOST_NUMBERS: Final = 1 << 24  # in one tensor that crosses
+MOST_NUMBERS: Final = (1 << 22) - (1 << 14)  # in one tensor that crosses: as float32 it fits `Limits.tensor_bytes`
 MOST_CLASSES: Final = 65_536
 UPLOADS: Final = ("raw", "png", "jpeg95", "jpeg75")  # ways to send the input; the first two lose nothing
 LOSSLESS: Final = ("raw", "png")

@@ -197,10 +197,14 @@ class Close(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
 
 
 class Probe(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """So many bytes, answered at once with none: how the client measures the link."""
+    """So many bytes, answered at once with none and with the queue: how the client measures the link, and asks for news."""
 
     kind: ClassVar[int] = 9
     tensor: bytes = b""
+    queue_ms: float = 0.0
+
+    def __post_init__(self) -> None:
+        require(math.isfinite(self.queue_ms) and self.queue_ms >= 0, "times are numbers from 0 on")
 
 
 Record = Open | Replan | Data | Result | Pay | Busy | Degraded | Close | Probe

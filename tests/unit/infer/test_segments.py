@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from middleware.errors import ConfigurationError
 from middleware.infer import graph, lightweight, segments
+from middleware.infer.export import export
 
 SIZE = 64
 
@@ -45,7 +46,7 @@ def made(name: str) -> tuple[nn.Module, tuple[int, ...]]:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_end_edge_co_inference_in_onnxruntime_is_within_1e_5_of_torch_at_every_cut(name: str) -> None:
     module, shape = made(name)
-    parts = segments.cut(segments.export(module, shape))
+    parts = segments.cut(export(module, shape))
     samples = torch.randn(2, *shape, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         whole = module(samples).numpy()
@@ -62,14 +63,14 @@ def test_end_edge_co_inference_in_onnxruntime_is_within_1e_5_of_torch_at_every_c
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_segments_have_the_work_of_the_whole(name: str) -> None:
     module, shape = made(name)
-    parts = segments.cut(segments.export(module, shape))
+    parts = segments.cut(export(module, shape))
     network = graph.trace(module, shape)
     assert sum(part.macs for part in parts) == network.macs
 
 
 def test_borders_are_where_less_crosses_than_before_and_no_more_than_wanted() -> None:
     module, shape = made("mobilenet-v2")
-    data = segments.export(module, shape)
+    data = export(module, shape)
     four, many = segments.cut(data, 4), segments.cut(data)
     assert len(four) == 4 and len(many) > 8
     sizes = [int(np.prod(part.given)) for part in four[:-1]]
@@ -79,7 +80,7 @@ def test_borders_are_where_less_crosses_than_before_and_no_more_than_wanted() ->
 
 def test_a_stretch_is_one_file_and_one_session() -> None:
     module, shape = made("squeezenet")
-    parts = segments.cut(segments.export(module, shape), 5)
+    parts = segments.cut(export(module, shape), 5)
     runner = segments.Runner([part.onnx for part in parts])
     samples = np.ones((1, *shape), np.float32)
     first = runner.run(1, 4, runner.run(0, 1, samples))
@@ -92,7 +93,7 @@ def test_a_stretch_is_one_file_and_one_session() -> None:
 
 def test_a_segment_that_is_not_held_is_named() -> None:
     module, shape = made("squeezenet")
-    parts = segments.cut(segments.export(module, shape), 4)
+    parts = segments.cut(export(module, shape), 4)
     runner = segments.Runner([parts[0].onnx, parts[1].onnx, b"", b""])
     with pytest.raises(ConfigurationError, match=r"segments \[2, 3\] are not held here"):
         runner.run(1, 4, np.ones((1, *parts[1].taken[1:]), np.float32))

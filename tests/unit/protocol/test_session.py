@@ -71,7 +71,7 @@ def test_credits_bound_what_is_under_way_and_what_is_unpaid() -> None:
     for number in (1, 2):
         state, _ = serve(state, Done(number, digest(number), digest(number)))
     state, (unpaid,) = serve(state, Asked(4))
-    assert isinstance(unpaid, Refuse) and unpaid.code == "over-quota"
+    assert isinstance(unpaid, Refuse) and unpaid.code == "unpaid"
     state, _ = serve(state, Paid(6, state.ledger.chain))
     state, effects = serve(state, Asked(5))
     assert effects == (Run(5, COURSE),)

@@ -1,0 +1,513 @@
+"""Requests of one model from one device: planned, run here or sent, answered whatever dies.
+
+A session times what it may hold, asks the edge for terms, plans (`middleware.infer.plan`), and goes on measuring: every answer
+corrects the link's rate, the edge's speed and its queue, and when they changed, or a tier died, it plans again. A request is
+answered once, from wherever it can be: what an edge does not answer is run here from where it stands, or answered by a branch in
+front, and says so (`degraded`).
+
+A device that has stopped sending learns nothing of the edge any more, so now and then it measures the link and sends one
+request although the plan says not to (forced sampling; Zhang et al. 2021, "Autodidactic Neurosurgeon", section 4).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import aiohttp
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from middleware.errors import ConfigurationError, PeerFault, Unavailable
+from middleware.infer import coding, inputs
+from middleware.infer.plan import (
+    BITS,
+    Considered,
+    Constraints,
+    Infeasible,
+    Link,
+    Place,
+    Plan,
+    Times,
+    Way,
+    Weights,
+    World,
+    plan,
+    predict,
+    refusal,
+)  # fmt: skip
+from middleware.types import Node
+from middleware.wire.model import UPLOADS, ModelManifest
+from middleware.wire.session import Course
+from nodes.line import Answered, Identity, Line, Refused
+from nodes.models import LoadedModel, sure
+
+LOG = logging.getLogger("drystone")
+REPLAN_CHANGE: Final = 0.25  # of any measured quantity, after which the plan is made again
+REPLAN_REQUESTS: Final = 64  # after which it is made again anyway
+NEWEST: Final = 0.3  # weight of a new measurement of the link and of the edge
+SAMPLE_REQUESTS: Final = (
+    25  # after which a device that sends nothing measures the link, and every second time sends one
+)
+REOPEN_SECONDS: Final = 0.5  # between two tries to reach an edge that is gone
+ANSWER_SECONDS: Final = 5.0  # after which a request that is under way is run here
+WATTS: Final = 2.5  # of a device's processor while it computes: a phone's core under load (model, no meter)
+JOULES_PER_BYTE: Final = 1.1e-6  # of a byte over wifi (model; Huang et al. 2012, table 4, rounded)
+
+Sample = npt.NDArray[Any]
+Floats = npt.NDArray[np.float32]
+PARTS: Final = ("pre", "head", "encode", "transfer", "queue", "tail", "post")
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """One answer: where it was made ("device", "exit@K", "edge", "cloud"), the way it went, milliseconds by part (`PARTS`), bytes
+    both ways, joules by the model named in `joules_by`, the units it cost, and why it is not what was planned ("" if it is)."""
+
+    logits: Floats
+    tier: str
+    way: str
+    parts: tuple[float, ...]
+    bytes_up: int
+    bytes_down: int
+    joules: float
+    units: int
+    degraded: str = ""
+    joules_by: str = "model"
+
+    @property
+    def label(self) -> int:
+        return int(np.argmax(self.logits))
+
+    @property
+    def ms(self) -> float:
+        return math.fsum(self.parts)
+
+
+class Wallet(Protocol):
+    """What pays a session."""
+
+    channel: bytes
+
+    def voucher(self, units: int, chain: bytes) -> bytes:
+        """Signed, for so many units of this session in all, over its chain of receipts."""
+        ...
+
+
+class Reach(msgspec.Struct, frozen=True):
+    """Where the edge is, and who asks it."""
+
+    base: str
+    who: Identity
+    edge: Node
+
+
+class DeviceSession:
+    """Requests of one model from one device; see the head of the module. `loaded` holds what the device may hold, timed."""
+
+    def __init__(
+        self, loaded: LoadedModel, http: aiohttp.ClientSession | None, reach: Reach | None,
+        constraints: Constraints = Constraints(), weights: Weights = Weights(), wallet: Wallet | None = None,
+        forced: str = "", slowdown: float = 1.0, told: Path | None = None,
+    ) -> None:  # fmt: skip
+        """`forced`: always go this way (`Way.name`), for measurements. `slowdown`: computing here takes so many times as long,
+        for measurements too. `told`: a file that says now and then what the session has done, for `drystone top`."""
+        self.loaded, self.http, self.reach = loaded, http, reach
+        self.constraints, self.weights, self.wallet = constraints, weights, wallet
+        self.forced, self.slowdown, self.told = forced, slowdown, told
+        self.model: ModelManifest = loaded.manifest
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="device")
+        self.line: Line | None = None
+        self.reopening: asyncio.Task[None] | None = None
+        self.next_try = 0.0
+        self.rate = self.round_trip = 0.0
+        self.edge_scale, self.edge_queue = 1.0, 0.0
+        self.edge_times: dict[tuple[int, int], float] = {}
+        self.encode_ms: dict[str, float] = {}
+        self.planned: Plan | Infeasible | None = None
+        self.planned_on: tuple[float, ...] = ()
+        self.since_plan = self.silent = self.requests = 0
+        self.plans: list[tuple[int, str, str]] = []  # (request, way, why) of every change of plan
+        self.why_alone = "" if reach is not None else "no edge is configured"
+        self.counts: dict[str, int] = {}
+        self.totals = dict.fromkeys(PARTS, 0.0)
+        self.sent = self.returned = self.units = self.degraded = 0
+        self.joules = 0.0
+        self.last_told = 0.0
+
+    async def __aenter__(self) -> DeviceSession:
+        await self.run_here(self._time_uploads)
+        if self.reach is not None:
+            try:
+                await self._open()
+            except Unavailable as error:
+                self.why_alone = str(error)
+        self._plan("start")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self.reopening is not None:
+            self.reopening.cancel()
+            await asyncio.gather(self.reopening, return_exceptions=True)
+        if self.line is not None:
+            await self._pay(self.line)
+            await self.line.close()
+        self._tell(final=True)
+        self.thread.shutdown(wait=False, cancel_futures=True)
+
+    # --------------------------------------------------------------------------------------------------------- requests
+
+    async def __call__(self, sample: Sample) -> Reply:
+        """The answer to one sample. Raises ConfigurationError for a sample that the model does not take or constraints that
+        nothing meets, Unavailable where neither an edge nor this device can answer."""
+        self.requests += 1
+        began = time.perf_counter()
+        tensor = await self.run_here(inputs.prepared, self.model, sample)
+        pre = 1000 * (time.perf_counter() - began)
+        way = self._next_way()
+        if way is None:
+            parts = {**dict.fromkeys(PARTS, 0.0), "pre": pre}
+            nowhere = Way(0, len(self.model.segments), "raw")
+            reply = await self._alone(nowhere, tensor, tensor, parts, began, self.why_alone)
+        else:
+            reply = await self._along(way, sample, tensor, pre, began)
+        self._count(reply)
+        return reply
+
+    async def _along(self, way: Way, sample: Sample, tensor: Floats, pre: float, began: float) -> Reply:
+        last = len(self.model.segments)
+        parts = dict.fromkeys(PARTS, 0.0)
+        parts["pre"] = pre
+        place, answer, crossing = await self._head(way, tensor, parts)
+        if answer is not None:
+            name = "device" if place == last else f"exit@{place}"
+            return self._reply(answer, name, way, parts, began)
+        mark = time.perf_counter()
+        payload = await self.run_here(self._payload, way, sample, crossing)
+        parts["encode"] = 1000 * (time.perf_counter() - mark)
+        form = way.form
+        self.encode_ms[form] = parts["encode"] + (1 - NEWEST) * (
+            self.encode_ms.get(form, parts["encode"]) - parts["encode"]
+        )
+        try:
+            answered = await self._ask(Course(way.front, way.middle, form, way.beyond or ""), payload)  # type: ignore[arg-type]
+        except (Unavailable, PeerFault) as error:
+            return await self._alone(way, tensor, crossing, parts, began, str(error))
+        result = answered.result
+        above = result.queue_ms + result.decode_ms + result.compute_ms + result.beyond_ms
+        parts["queue"], parts["tail"] = result.queue_ms, result.decode_ms + result.compute_ms + result.beyond_ms
+        parts["transfer"] = max(0.0, answered.elapsed_ms - above)
+        self._learn(way, answered, parts["transfer"])
+        tier = "edge" if way.middle == last else "cloud"
+        return self._reply(answered.logits, tier, way, parts, began, answered)
+
+    async def _head(self, way: Way, tensor: Floats, parts: dict[str, float]) -> tuple[int, Floats | None, Floats]:
+        """(how far it got, the answer if one was found there, what crosses): segments [0, front), asking the branches."""
+        last, place = len(self.model.segments), 0
+        mark = time.perf_counter()
+        asked = [one for one in self.model.branches if way.branches and one.after <= way.front and one.after < last]
+        for branch in asked:
+            tensor = await self.run_here(self._stretch, place, branch.after, tensor)
+            place = branch.after
+            logits = await self.run_here(self.loaded.branches[place].run, 0, 1, tensor)
+            if sure(branch, logits):
+                parts["head"] = 1000 * (time.perf_counter() - mark)
+                return place, logits[0], tensor
+        tensor = await self.run_here(self._stretch, place, way.front, tensor)
+        parts["head"] = 1000 * (time.perf_counter() - mark)
+        return way.front, tensor[0] if way.front == last else None, tensor
+
+    def _stretch(self, first: int, last: int, tensor: Floats) -> Floats:
+        began = time.perf_counter()
+        given = self.loaded.runner.run(first, last, tensor)
+        took = time.perf_counter() - began
+        if self.slowdown > 1:
+            time.sleep(took * (self.slowdown - 1))
+        if last > first:
+            self.loaded.noted(first, last, 1000 * took)
+        return given
+
+    def _payload(self, way: Way, sample: Sample, crossing: Floats) -> bytes:
+        if way.front == 0:
+            return inputs.uploaded(self.model, sample, way.form)
+        if way.form == "bottleneck":
+            pair = next(one for one in self.model.coders if one.after == way.front)
+            return coding.encode(pair.codec, self.loaded.encoders[way.front].run(0, 1, crossing))
+        return coding.encode(way.form, crossing)
+
+    async def _ask(self, course: Course, payload: bytes) -> Answered:
+        line = self.line
+        if line is None or line.broken:
+            self._lost(line.broken if line is not None else self.why_alone)
+            raise Unavailable(self.why_alone)
+        try:
+            answered = await asyncio.wait_for(line.ask(course, payload), ANSWER_SECONDS)
+        except TimeoutError as error:
+            self._lost(f"no answer in {ANSWER_SECONDS:g} s")
+            raise Unavailable(self.why_alone) from error
+        except Refused as refused:
+            if refused.code == "unpaid":
+                await self._pay(line)
+            self.edge_queue = max(self.edge_queue, refused.retry_ms)
+            if line.degraded:
+                line.degraded = ""
+                self._plan("the tier above the edge is gone", cloudless=True)
+            raise
+        except (Unavailable, PeerFault) as error:
+            self._lost(str(error))
+            raise
+        line = self.line
+        if line is not None and 2 * (line.state.ledger.units - line.state.paid) >= line.terms.allowance:
+            await self._pay(line)
+        return answered
+
+    async def _alone(
+        self, way: Way, tensor: Floats, crossing: Floats, parts: dict[str, float], began: float, why: str
+    ) -> Reply:
+        """The edge did not answer: go on here from where the request stands, or let a branch in front answer."""
+        last = len(self.model.segments)
+        mark = time.perf_counter()
+        if self.loaded.held == last:
+            logits = await self.run_here(self._stretch, way.front, last, crossing)
+            parts["head"] += 1000 * (time.perf_counter() - mark)
+            return self._reply(logits[0], "device", way, parts, began, degraded=why)
+        places = [place for place in self.loaded.branches if place <= self.loaded.held]
+        if not places:
+            raise Unavailable(
+                f"no answer: {why}; and the licence leaves this device too little of {self.model.name} to go on alone"
+            )
+        place = max(places)
+        start, base = (way.front, crossing) if way.front <= place else (0, tensor)
+        reached = await self.run_here(self._stretch, start, place, base)
+        logits = await self.run_here(self.loaded.branches[place].run, 0, 1, reached)
+        parts["head"] += 1000 * (time.perf_counter() - mark)
+        return self._reply(logits[0], f"exit@{place}", way, parts, began, degraded=why)
+
+    def _reply(
+        self, logits: Floats, tier: str, way: Way, parts: dict[str, float], began: float, answered: Answered | None = None,
+        degraded: str = "",
+    ) -> Reply:  # fmt: skip
+        wall = 1000 * (time.perf_counter() - began)
+        parts["post"] = max(0.0, wall - math.fsum(parts.values()))
+        up, down = (answered.bytes_up, answered.bytes_down) if answered is not None else (0, 0)
+        busy = (parts["pre"] + parts["head"] + parts["encode"]) / 1000
+        units = answered.result.units if answered is not None else 0
+        return Reply(
+            np.asarray(logits, np.float32).ravel(), tier, way.name(len(self.model.segments)), tuple(parts.values()), up, down,
+            WATTS * busy + JOULES_PER_BYTE * (up + down), units, degraded,
+        )  # fmt: skip
+
+    # --------------------------------------------------------------------------------------------------------- planning
+
+    def world(self, cloudless: bool = False) -> World:
+        """What was measured, as the planner takes it."""
+        heads = self.loaded.heads()
+        if self.slowdown > 1:
+            heads = Times({key: ms * self.slowdown for key, ms in heads.measured.items()}, heads.segments)
+        device = Place(heads, watts=WATTS, joules_per_byte=JOULES_PER_BYTE, encode_ms=self.encode_ms)
+        line, count = self.line, len(self.model.segments)
+        if line is None or line.broken or self.rate <= 0:
+            return World(device)
+        edge = Place(Times({key: ms * self.edge_scale for key, ms in self.edge_times.items()}, count), self.edge_queue)
+        uplink = Link(self.rate, self.round_trip)
+        terms = line.terms
+        if cloudless or not terms.beyond_times or terms.beyond_bytes_per_second <= 0:
+            return World(device, edge, uplink, price=terms.price)
+        cloud = Place(Times({(a, b): ms for a, b, ms in terms.beyond_times}, count))
+        return World(device, edge, uplink, cloud, Link(terms.beyond_bytes_per_second, terms.beyond_ms), terms.price)
+
+    def _plan(self, why: str, cloudless: bool = False) -> None:
+        world = self.world(cloudless)
+        found = plan(self.model, world, self.constraints, self.weights)
+        if self.forced:
+            found = self._forced(found, world)
+        before = self.planned.way if isinstance(self.planned, Plan) else None
+        self.planned, self.since_plan, self.planned_on = found, 0, self._measured()
+        way = found.way if isinstance(found, Plan) else None
+        if way != before:
+            name = way.name(len(self.model.segments)) if way is not None else "nothing is allowed"
+            self.plans.append((self.requests, name, why))
+            LOG.info("from request %d on: %s (%s)", self.requests, name, why)
+
+    def _forced(self, found: Plan | Infeasible, world: World) -> Plan | Infeasible:
+        everything = (found.best, *found.others) if isinstance(found, Plan) else found.considered
+        chosen = next((one for one in everything if one.way.name(len(self.model.segments)) == self.forced), None)
+        if chosen is None:
+            return found  # the edge is away: whatever can be done
+        return Infeasible((chosen,)) if chosen.refused else Plan(chosen, everything)
+
+    def _measured(self) -> tuple[float, ...]:
+        away = float(self.line is None or bool(self.line.broken))
+        return (self.rate, self.edge_scale, 1 + self.edge_queue, 1 + self.round_trip, 1 + away)
+
+    def _changed(self) -> bool:
+        return any(
+            abs(new - old) > REPLAN_CHANGE * max(abs(old), 1e-9)
+            for new, old in zip(self._measured(), self.planned_on, strict=True)
+        )
+
+    def _next_way(self) -> Way | None:
+        """As planned; None where nothing is allowed because the edge is away."""
+        self.since_plan += 1
+        if self.line is not None and self.line.broken:
+            self._lost(self.line.broken)
+        self._reopen_if_due()
+        if self._changed():
+            self._plan("what was measured has changed")
+        elif self.since_plan >= REPLAN_REQUESTS:
+            self._plan("it is time to look again")
+        found = self.planned
+        if isinstance(found, Infeasible) and self.line is None and self.reach is not None:
+            return None
+        if isinstance(found, Infeasible) or found is None:
+            reasons = "; ".join(found.reasons()[:3]) if found is not None else "nothing was planned"
+            raise ConfigurationError(f"no way to run {self.model.name} is allowed: {reasons}")
+        way = found.way
+        self.silent = self.silent + 1 if way.front == len(self.model.segments) else 0
+        if self.silent and self.silent % SAMPLE_REQUESTS == 0 and self.line is not None and not self.forced:
+            task = asyncio.create_task(self._probe(self.line))
+            task.add_done_callback(lambda done: done.exception() if not done.cancelled() else None)
+            if self.silent % (2 * SAMPLE_REQUESTS) == 0:
+                sending = (one for one in found.others if not one.refused and one.way.front < len(self.model.segments))
+                return next((one.way for one in sending), way)
+        return way
+
+    def explain(self) -> list[Considered]:
+        """Every way as the last plan saw it, the chosen one first."""
+        if self.planned is None:
+            return []
+        if isinstance(self.planned, Plan):
+            return [self.planned.best, *(one for one in self.planned.others if one != self.planned.best)]
+        return list(self.planned.considered)
+
+    def predicted(self, way: Way) -> tuple[float, str]:
+        """(milliseconds, why it is forbidden) as things are now."""
+        world = self.world()
+        found = predict(self.model, world, way)
+        return found.ms, refusal(self.model, world, self.constraints, way, found)
+
+    # --------------------------------------------------------------------------------------------------------- learning
+
+    def _learn(self, way: Way, answered: Answered, transfer: float) -> None:
+        result = answered.result
+        carried = transfer - self.round_trip
+        if answered.bytes_up > 1024 and carried > 0.2:
+            self.rate += NEWEST * (1000 * answered.bytes_up / carried - self.rate)
+        elif carried < 0:
+            self.round_trip = max(0.05, self.round_trip + NEWEST * carried)
+        self.edge_queue += NEWEST * (result.queue_ms - self.edge_queue)
+        base = Times(self.edge_times, len(self.model.segments)).of(way.front, way.middle)
+        if base > 0 and math.isfinite(base):
+            self.edge_scale += NEWEST * (result.compute_ms / base - self.edge_scale)
+
+    def _time_uploads(self) -> None:
+        """What encoding costs here, for the forms that were not used yet."""
+        model = self.model
+        shape = (model.taken[1], model.taken[2], 3) if model.kind == "image" else model.taken
+        numbers = np.random.default_rng(0)
+        sample = (
+            numbers.integers(0, 256, shape).astype(np.uint8) if model.kind == "image" else np.zeros(shape, np.float32)
+        )
+        for form in UPLOADS if model.kind == "image" else UPLOADS[:1]:
+            began = time.perf_counter()
+            inputs.uploaded(model, sample, form)
+            self.encode_ms[form] = 1000 * (time.perf_counter() - began)
+        largest = max((model.crossing(place) for place in range(1, len(model.segments))), key=math.prod, default=(1,))
+        tensor = np.zeros((1, *largest), np.float32)
+        for codec in BITS:
+            began = time.perf_counter()
+            coding.encode(codec, tensor)
+            self.encode_ms[codec] = 1000 * (time.perf_counter() - began)
+
+    # ----------------------------------------------------------------------------------------------------------- the edge
+
+    async def _open(self) -> None:
+        reach = self.reach
+        if reach is None or self.http is None:
+            raise Unavailable("no edge is configured")
+        line = await Line.open(self.http, reach.base, reach.who, reach.edge, self.loaded.root, self.model)
+        if self.wallet is not None:
+            line.payment = self.wallet.channel
+        self.edge_times = {(first, last): ms for first, last, ms in line.terms.times}
+        self.edge_scale, self.edge_queue = 1.0, line.terms.queue_ms
+        self.line, self.why_alone = line, ""
+        await self._probe(line)
+
+    async def _probe(self, line: Line) -> None:
+        self.round_trip, rate = await line.probe()
+        self.rate = rate if not self.rate else self.rate + NEWEST * (rate - self.rate)
+        self.edge_queue = line.queue_ms
+
+    def _lost(self, why: str) -> None:
+        """The edge is away: plan without it, and try again soon."""
+        line, self.line = self.line, None
+        self.why_alone = why
+        if line is not None:
+            LOG.warning("the edge is away: %s", why)
+            self.next_try = time.monotonic() + REOPEN_SECONDS
+            closing = asyncio.create_task(line.close())
+            closing.add_done_callback(lambda done: done.exception() if not done.cancelled() else None)
+            self._plan(why)
+
+    def _reopen_if_due(self) -> None:
+        if self.line is not None or self.reach is None or time.monotonic() < self.next_try:
+            return
+        if self.reopening is None or self.reopening.done():
+            self.next_try = time.monotonic() + REOPEN_SECONDS
+            self.reopening = asyncio.create_task(self._reopen())
+
+    async def _reopen(self) -> None:
+        try:
+            await self._open()
+        except (Unavailable, PeerFault) as error:
+            self.why_alone = str(error)
+            return
+        self._plan("the edge is back")
+
+    async def _pay(self, line: Line) -> None:
+        if self.wallet is None or line.broken or line.state.ledger.units == line.state.paid:
+            return
+        await line.pay(self.wallet.voucher(line.state.ledger.units, line.state.ledger.chain))
+
+    # ---------------------------------------------------------------------------------------------------------- counting
+
+    async def run_here(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self.thread, function, *arguments)
+
+    def _count(self, reply: Reply) -> None:
+        for name in (f"tier {reply.tier}", f"way {reply.way}"):
+            self.counts[name] = self.counts.get(name, 0) + 1
+        for name, ms in zip(PARTS, reply.parts, strict=True):
+            self.totals[name] += ms
+        self.sent += reply.bytes_up
+        self.returned += reply.bytes_down
+        self.units += reply.units
+        self.joules += reply.joules
+        self.degraded += bool(reply.degraded)
+        if time.monotonic() - self.last_told > 1.0:
+            self._tell()
+
+    def report(self) -> dict[str, Any]:
+        """What the session has done."""
+        line = self.line
+        return {
+            "model": self.model.name, "requests": self.requests, "answers": dict(sorted(self.counts.items())),
+            "mean_ms": {name: ms / max(1, self.requests) for name, ms in self.totals.items()},
+            "bytes_up": self.sent, "bytes_down": self.returned, "joules": self.joules, "joules_by": "model",
+            "units": self.units, "unpaid": line.state.ledger.units - line.state.paid if line is not None else 0,
+            "degraded": self.degraded, "alone": self.why_alone,
+            "link": {"bytes_per_second": self.rate, "round_trip_ms": self.round_trip},
+            "plans": self.plans[-10:],
+        }  # fmt: skip
+
+    def _tell(self, final: bool = False) -> None:
+        self.last_told = time.monotonic()
+        if self.told is not None:
+            self.told.write_text(json.dumps({**self.report(), "time": time.time(), "open": not final}))

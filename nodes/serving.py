@@ -1,0 +1,460 @@
+"""The side of a node that runs requests of published models for those below it: an edge for devices, a cloud for edges.
+
+One WebSocket is one session (`protocol.session` decides, this performs). Before terms are stated the sender is judged: on the
+ledger, active, below this node, licensed. Requests run on threads of their own, at most `slots` at once; how long one waits
+there is what the terms tell as the queue, and what is too long is refused with the time to come back, never queued in silence.
+
+What a course hands on goes to the tier above over one line a model, shared by all sessions. When that line breaks, clients are
+told (`Degraded`), their requests under way are refused with a delay, and the line is opened again on demand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import time
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, NamedTuple, Protocol
+
+import aiohttp
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from aiohttp import web
+
+from middleware.errors import PeerFault, Unavailable
+from middleware.infer import coding, inputs
+from middleware.protocol import session as machine
+from middleware.protocol.session import (
+    Answer,
+    Asked,
+    Done,
+    Dropped,
+    Ended,
+    Opened,
+    Refuse,
+    Replanned,
+    Run,
+    Serving,
+    serve,
+)
+from middleware.trust.access import require_active
+from middleware.trust.session import Half, SealedChannel, transcript_of
+from middleware.types import Node
+from middleware.wire.message import Signed, decode_stored
+from middleware.wire.model import ModelManifest
+from middleware.wire.session import (
+    DETAIL_BYTES,
+    Busy,
+    Close,
+    Course,
+    Data,
+    Degraded,
+    Hello,
+    Open,
+    Pay,
+    Probe,
+    Record,
+    Replan,
+    Result,
+    Terms,
+)  # fmt: skip
+from nodes.agent import Agent
+from nodes.line import Identity, Line
+from nodes.models import LoadedModel, Served, load
+
+LOG = logging.getLogger("drystone")
+HELLO_SECONDS: Final = 10.0
+CLOSE_SECONDS: Final = 2.0
+WINDOW: Final = 16  # requests of one session under way
+QUEUE_MS: Final = 2000.0  # a request that would wait longer is refused
+SESSIONS: Final = 256  # at once
+BACKOFF_MS: Final = 250.0  # after which a client may try the tier above again
+SMOOTHED: Final = 0.2  # weight of a new time in the mean
+
+Floats = npt.NDArray[np.float32]
+
+
+class Admission(NamedTuple):
+    """What the ledger says of a model and a user: token units a unit of work, and how many units may be unpaid."""
+
+    price: int
+    allowance: int
+
+
+class Till(Protocol):
+    """Where a session is paid; one a session."""
+
+    def paid(self, voucher: bytes, units: int) -> tuple[int, bytes]:
+        """(units of this session that are paid with it, the chain of receipts that it names). PeerFault for one that does not
+        hold."""
+        ...
+
+
+class Licences(Protocol):
+    """The ledger's view of models, as far as serving needs it."""
+
+    async def admit(self, root: bytes, user: bytes, sender: Node) -> Admission:
+        """PeerFault where this user may not run this model now."""
+        ...
+
+    def revoked(self, root: bytes, user: bytes, sender: Node) -> str:
+        """Why a session that is open must end, or ""."""
+        ...
+
+    def till(self, root: bytes, user: bytes, channel: bytes) -> Till | None:
+        """None where nothing is paid. PeerFault for a channel that is not this user's, or not for this node."""
+        ...
+
+    def channel_units(self, root: bytes, user: bytes) -> int:
+        """Cumulative units that the user's channel has vouched for."""
+        ...
+
+    def record(self, root: bytes, user: bytes, session: bytes, ledger: machine.Ledger, paid: int) -> None:
+        """Keep what a session came to."""
+        ...
+
+
+class Inference:
+    """What a node that serves holds: models, threads, the line above."""
+
+    def __init__(self, agent: Agent, licences: Licences, http: aiohttp.ClientSession | None = None) -> None:
+        self.agent, self.licences, self.http = agent, licences, http
+        self.models: OrderedDict[bytes, LoadedModel] = OrderedDict()
+        self.loading: dict[bytes, asyncio.Task[LoadedModel]] = {}
+        self.slots = agent.config.slots
+        self.threads = ThreadPoolExecutor(self.slots, thread_name_prefix="infer")
+        self.above: dict[bytes, Line] = {}
+        self.opening: dict[bytes, asyncio.Lock] = {}
+        self.link: dict[bytes, tuple[float, float]] = {}  # root -> (milliseconds, bytes a second) to the tier above
+        self.queued = 0
+        self.run_ms = 0.0
+        self.sessions = 0
+        self.numbers = 0
+        self.counted: dict[bytes, Served] = {}
+
+    # ----------------------------------------------------------------------------------------------------------- models
+
+    async def model(self, root: bytes) -> LoadedModel:
+        """The model, loaded and timed; whoever asks meanwhile waits for the same work."""
+        found = self.models.get(root)
+        if found is not None:
+            return found
+        task = self.loading.get(root)
+        if task is None:
+            task = self.loading[root] = asyncio.create_task(self._load(root))
+            task.add_done_callback(lambda _: self.loading.pop(root, None))
+        return await asyncio.shield(task)
+
+    async def _load(self, root: bytes) -> LoadedModel:
+        found = await load(root, self._fetch, None, self.agent.config.threads)
+        await asyncio.get_running_loop().run_in_executor(self.threads, found.warm)
+        self.models[root] = found
+        LOG.info("model %s, %s, is ready: %d segments", root.hex()[:16], found.manifest.name, found.held)
+        return found
+
+    async def _fetch(self, digest: bytes, most_bytes: int) -> bytes:
+        data = self.agent.blobs.get(digest)
+        if data is not None:
+            return data
+        if self.agent.link is None:
+            raise Unavailable(f"blob {digest.hex()[:16]} of a model is not here: publish it again")
+        return await self.agent.fetch(digest, most_bytes)
+
+    # ---------------------------------------------------------------------------------------------------------- serving
+
+    async def connect(self, request: web.Request) -> web.WebSocketResponse:
+        """One session, from hello to close."""
+        socket = web.WebSocketResponse(
+            max_msg_size=self.agent.limits.tensor_bytes, compress=False, timeout=CLOSE_SECONDS
+        )
+        await socket.prepare(request)
+        if self.sessions >= SESSIONS:
+            return await self._turn_away(socket, PeerFault("overloaded", f"{SESSIONS} sessions are open"))
+        self.sessions += 1
+        try:
+            await self._session(socket)
+        except PeerFault as fault:
+            self.agent.meters.refused.labels(fault.code).inc()
+            await self._turn_away(socket, fault)
+        except Unavailable as error:
+            await self._turn_away(socket, PeerFault("overloaded", str(error)))
+        finally:
+            self.sessions -= 1
+        return socket
+
+    async def _turn_away(self, socket: web.WebSocketResponse, fault: PeerFault) -> web.WebSocketResponse:
+        detail = fault.detail.encode()[:DETAIL_BYTES].decode(errors="ignore")
+        retry = BACKOFF_MS if fault.status == 429 else 0.0
+        if not socket.closed:
+            await socket.send_str(msgspec.json.encode(Busy(fault.code, detail, retry)).decode())
+            await socket.close()
+        return socket
+
+    async def _session(self, socket: web.WebSocketResponse) -> None:
+        agent = self.agent
+        first = await socket.receive(HELLO_SECONDS)
+        if first.type is not aiohttp.WSMsgType.BINARY:
+            raise PeerFault("malformed", "a session starts with a hello")
+        hello: Signed[Hello] = decode_stored(first.data, Hello, agent.limits)
+        message = hello.message
+        sender = require_active(agent.index.roster(), message.sender)
+        if sender.parent != agent.id:
+            raise PeerFault("wrong-parent", f"node {sender.id} does not stand below this one")
+        agent.require_signed(hello, sender)
+        admission = await self.licences.admit(message.root, message.user, sender)
+        loaded = await self.model(message.root)
+        half, self.numbers = Half.generate(os.urandom), self.numbers + 1
+        above = await self._describe_above(loaded)
+        terms = agent.sign(
+            Terms(
+                sender=agent.id, sequence=agent.sequence(), hello=hashlib.sha256(first.data).digest(), exchange=half.public,
+                session=self.numbers, price=admission.price, window=WINDOW, allowance=admission.allowance,
+                queue_ms=self.queue_ms(), times=loaded.tails(), beyond_times=above.beyond_times,
+                beyond_bytes_per_second=above.beyond_bytes_per_second, beyond_ms=above.beyond_ms,
+                channel_units=self.licences.channel_units(message.root, message.user),
+            )
+        )  # fmt: skip
+        transcript = transcript_of(first.data, terms.stored())
+        up, down = half.agree(message.exchange, transcript)
+        largest = min(inputs.most_bytes(loaded.manifest) + 1024, agent.limits.tensor_bytes)
+        await socket.send_bytes(terms.stored())
+        state = Serving(transcript, loaded.manifest, WINDOW, admission.allowance)
+        channel = SealedChannel(self.numbers, down, up, largest)
+        await Conversation(self, socket, channel, state, loaded, message, sender).run()
+
+    def queue_ms(self) -> float:
+        """How long a request that comes now will wait."""
+        waiting: int = max(0, self.queued - self.slots + 1)
+        return self.run_ms * waiting / self.slots
+
+    async def compute(
+        self, loaded: LoadedModel, course: Course, data: bytes
+    ) -> tuple[Floats, tuple[float, float, float]]:
+        """(what crosses at `middle`, milliseconds in queue, decoding, computing)."""
+        began = time.perf_counter()
+
+        def work() -> tuple[Floats, tuple[float, float, float]]:
+            started = time.perf_counter()
+            tensor = read(loaded, course, data)
+            decoded = time.perf_counter()
+            given = loaded.runner.run(course.front, course.middle, tensor)
+            done = time.perf_counter()
+            return given, (1000 * (started - began), 1000 * (decoded - started), 1000 * (done - decoded))
+
+        self.queued += 1
+        try:
+            given, times = await asyncio.get_running_loop().run_in_executor(self.threads, work)
+        finally:
+            self.queued -= 1
+        if course.middle > course.front:
+            loaded.noted(course.front, course.middle, times[2])
+        self.run_ms += SMOOTHED * (times[1] + times[2] - self.run_ms)
+        return given, times
+
+    # ------------------------------------------------------------------------------------------------------- tier above
+
+    async def _describe_above(self, loaded: LoadedModel) -> Terms:
+        """What the tier above states, with the link to it; without one, or while it is away, nothing."""
+        empty = Terms(0, 0, bytes(32), bytes(32), 0, 0, 1, 0, 0.0, ())
+        if self.agent.link is None or self.http is None:
+            return empty
+        try:
+            line = await self.line(loaded)
+        except (Unavailable, PeerFault) as error:
+            LOG.debug("nothing is handed on: %s", error)
+            return empty
+        ms, rate = self.link[loaded.root]
+        return msgspec.structs.replace(
+            empty, beyond_times=line.terms.times, beyond_bytes_per_second=rate, beyond_ms=ms + line.terms.queue_ms
+        )
+
+    async def line(self, loaded: LoadedModel) -> Line:
+        """The open line for this model to the tier above. Raises Unavailable."""
+        lock = self.opening.setdefault(loaded.root, asyncio.Lock())
+        async with lock:
+            line = self.above.get(loaded.root)
+            if line is not None and not line.broken:
+                return line
+            agent = self.agent
+            roster, me = agent.index.roster(), agent.me()
+            parent = roster.nodes.get(me.parent) if me is not None else None
+            if parent is None or self.http is None:
+                raise Unavailable("there is no tier above")
+            who = Identity(agent.id, agent.network, agent.account.address, agent.context, agent.limits)
+            line = await Line.open(self.http, agent.config.parent, who, parent, loaded.root, loaded.manifest)
+            self.link[loaded.root] = await line.probe()
+            self.above[loaded.root] = line
+            return line
+
+    async def hand_on(self, loaded: LoadedModel, course: Course, data: bytes, given: Floats) -> tuple[Floats, float]:
+        """(logits, milliseconds) of the tier above, for what crosses at `middle`. Raises Unavailable."""
+        began = time.perf_counter()
+        line = await self.line(loaded)
+        last = len(loaded.manifest.segments)
+        further = Course(course.middle, last, course.beyond or course.form)
+        sent = data if course.middle == course.front else coding.encode(further.form, given)
+        answered = await line.ask(further, sent)
+        return answered.logits, 1000 * (time.perf_counter() - began)
+
+    # ----------------------------------------------------------------------------------------------------------- report
+
+    def report(self) -> dict[str, object]:
+        """What /status shows of it."""
+        return {
+            "sessions": self.sessions,
+            "queued": self.queued,
+            "queue_ms": self.queue_ms(),
+            "models": {
+                root.hex(): {
+                    "name": loaded.manifest.name,
+                    **msgspec.to_builtins(self.counted.get(root, Served())),
+                }
+                for root, loaded in self.models.items()
+            },
+        }
+
+    async def close(self) -> None:
+        for line in self.above.values():
+            await line.close()
+        self.threads.shutdown(wait=False, cancel_futures=True)
+
+
+class Conversation:
+    """One open session on its server."""
+
+    def __init__(
+        self, inference: Inference, socket: web.WebSocketResponse, channel: SealedChannel, state: Serving,
+        loaded: LoadedModel, hello: Hello, sender: Node,
+    ) -> None:  # fmt: skip
+        self.inference, self.socket, self.channel, self.state = inference, socket, channel, state
+        self.loaded, self.hello, self.sender = loaded, hello, sender
+        self.till: Till | None = None
+        self.running: set[asyncio.Task[None]] = set()
+        self.counted = inference.counted.setdefault(hello.root, Served())
+
+    async def run(self) -> None:
+        try:
+            async for message in self.socket:
+                if message.type is not aiohttp.WSMsgType.BINARY:
+                    raise PeerFault("malformed", "a session speaks in binary frames")
+                request, record = self.channel.open(message.data)
+                self.counted.bytes_in += len(message.data)
+                if await self._take(request, record):
+                    break
+        except PeerFault as fault:
+            LOG.warning("a session with node %d ends: %s", self.sender.id, fault)
+            self.inference.agent.meters.refused.labels(fault.code).inc()
+            detail = fault.detail.encode()[:DETAIL_BYTES].decode(errors="ignore")
+            await self._send(Busy(fault.code, detail, 0.0))
+        finally:
+            self._step(Ended())
+            for task in self.running:
+                task.cancel()
+            await self.socket.close()
+
+    async def _take(self, request: int, record: Record) -> bool:
+        """Whether the session is over."""
+        match record:
+            case Open():
+                self.till = self.inference.licences.till(self.hello.root, self.hello.user, record.channel)
+                self._step(Opened(record.course))
+            case Replan():
+                self._step(Replanned(request, record.course))
+            case Data():
+                why = self.inference.licences.revoked(self.hello.root, self.hello.user, self.sender)
+                if why:
+                    raise PeerFault("unlicensed", why)
+                await self._asked(request, record.tensor)
+            case Pay():
+                if self.till is None:
+                    raise PeerFault("mismatch", "a voucher in a session that no channel pays for")
+                units, chain = self.till.paid(record.voucher, self.state.ledger.units)
+                self._step(machine.Paid(units, chain))
+            case Probe():
+                await self._send(Probe(queue_ms=self.inference.queue_ms()))
+            case Close():
+                ledger = self.state.ledger
+                await self._send(Close(ledger.count, ledger.units, ledger.root))
+                return True
+            case _:
+                raise PeerFault("malformed", f"a client does not send {type(record).__name__}")
+        return False
+
+    async def _asked(self, request: int, tensor: bytes) -> None:
+        queue = self.inference.queue_ms()
+        for effect in self._step(Asked(request)):
+            if isinstance(effect, Refuse):
+                self.counted.refused += 1
+                await self._send(Busy(effect.code, effect.detail, max(1.0, queue)), request)
+            elif isinstance(effect, Run) and queue > QUEUE_MS:
+                self._step(Dropped(request))
+                self.counted.refused += 1
+                await self._send(Busy("overloaded", f"the queue is {queue:.0f} ms long", queue), request)
+            elif isinstance(effect, Run):
+                task = asyncio.create_task(self._run(effect.request, effect.course, tensor))
+                self.running.add(task)
+                task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self.running.discard(task)
+        if not task.cancelled():
+            self.inference.agent.fail(task.exception())
+
+    async def _run(self, request: int, course: Course, tensor: bytes) -> None:
+        inference, beyond = self.inference, 0.0
+        try:
+            given, times = await inference.compute(self.loaded, course, tensor)
+            if course.middle < len(self.loaded.manifest.segments):
+                given, beyond = await inference.hand_on(self.loaded, course, tensor, given)
+        except PeerFault as fault:
+            self._step(Dropped(request))
+            self.counted.refused += 1
+            await self._send(Busy(fault.code, fault.detail[:DETAIL_BYTES], 0.0), request)
+            return
+        except Unavailable as error:
+            self._step(Dropped(request))
+            self.counted.refused += 1
+            detail = str(error)[:DETAIL_BYTES]
+            await self._send(Degraded(detail))
+            await self._send(Busy("overloaded", detail, BACKOFF_MS), request)
+            return
+        logits = np.ascontiguousarray(given, "<f4").tobytes()
+        done = Done(request, hashlib.sha256(tensor).digest(), hashlib.sha256(logits).digest())
+        for effect in self._step(done):
+            if isinstance(effect, Answer):
+                self.counted.requests += 1
+                self.counted.units += effect.units
+                self.counted.unpaid = self.state.ledger.units - self.state.paid
+                self.counted.compute_ms += times[2]
+                await self._send(Result(logits, *times, beyond, effect.units, effect.chain), request)
+
+    def _step(self, event: machine.ServerEvent) -> tuple[machine.ServerEffect, ...]:
+        self.state, effects = serve(self.state, event)
+        for effect in effects:
+            if isinstance(effect, machine.Record):
+                hello = self.hello
+                self.inference.licences.record(hello.root, hello.user, self.state.session, effect.ledger, effect.paid)
+        return effects
+
+    async def _send(self, record: Record, request: int = 0) -> None:
+        frame = self.channel.seal(record, request)
+        self.counted.bytes_out += len(frame)
+        try:
+            await self.socket.send_bytes(frame)
+        except (ConnectionError, OSError, RuntimeError) as error:
+            LOG.debug("an answer found nobody: %s", error)
+
+
+def read(loaded: LoadedModel, course: Course, data: bytes) -> Floats:
+    """What a request's bytes are to the first segment that runs here. PeerFault for bytes that are nothing."""
+    model: ModelManifest = loaded.manifest
+    if course.front == 0:
+        return inputs.received(model, data, course.form)
+    if course.form == "bottleneck":
+        pair = next(one for one in model.coders if one.after == course.front)
+        return loaded.decoders[course.front].run(0, 1, coding.decode(pair.codec, data, (1, *pair.given)))
+    return coding.decode(course.form, data, (1, *model.crossing(course.front)))
