@@ -24,7 +24,7 @@ import solcx
 from devnet.toolchain import CONTRACTS, ROOT, environment, forge, solc
 from middleware.errors import ConfigurationError
 
-DEPLOYED: Final = ("Authority", "Credit", "Registry", "Ledger", "Rewards", "Arbiter", "Court")
+DEPLOYED: Final = ("Authority", "Credit", "Registry", "Ledger", "Rewards", "Arbiter", "Court", "Models")
 ABI: Final = ROOT / "ledger" / "abi"
 GAS: Final = ROOT / "docs" / "gas.md"
 SNAPSHOT: Final = CONTRACTS / "snapshots" / "gas.json"

@@ -29,6 +29,7 @@ from ledger.spec import (
     PUBLISHER,
     REGISTRAR,
     ChallengeState,
+    ChannelState,
     DemandState,
     LogState,
     Specification,
@@ -284,6 +285,14 @@ def readable(chain: Specification, now: int, headers: Sequence[tuple[Header, int
         found.append((("Ledger", "record", of.task, of.round), chain.records[of.task, of.round]))
         shown = ("Ledger", "isFinal", of.task, of.round, header_hash(of), of.rewards_root, at)
         found.append((shown, chain.is_final(of, at, now)))
+    found.append((("Models", "channels"), chain.opened_channels))
+    for root, model in chain.models.items():
+        found.append((("Models", "model", root), camel(model)))
+    for root, user in chain.grants:
+        found.append((("Models", "grantOf", root, user), camel(chain.grant_of(root, user))))
+        found.append((("Models", "mayInfer", root, user), chain.may_infer(root, user, now)))
+    for id in range(1, chain.opened_channels + 1):
+        found.append((("Models", "channelOf", id), camel(chain.channels.get(id, ChannelState()))))
     for account in PEOPLE:
         id = chain.id_of_account.get(account, 0)
         found.append((("Registry", "idOfAccount", account), id))
@@ -850,6 +859,3 @@ class Sessions(Trials):
             self.both(calls.Decide(id, guilty) if end is calls.Decide else end(id), COUNCIL_KEY.address, wait)
         for _, sender in reveals[:2]:
             self.both(calls.WithdrawShares(), sender)
-
-
-WALKS: Final[tuple[type[Walk], ...]] = (Members, Trials, Sessions)

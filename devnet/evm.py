@@ -158,6 +158,7 @@ class Evm:
         create("Rewards", *at("Authority", "Registry", "Ledger", "Credit"))
         create("Arbiter", *at("Registry", "Ledger"))
         create("Court", *at("Authority", "Registry", "Ledger", "Credit"), terms.bond, times)
+        create("Models", *at("Registry", "Ledger", "Credit"))
 
     def send(self, contract: str, function: str, arguments: Sequence[object], sender: bytes, now: int) -> list[Log]:
         """Mine one call at `now` and return its logs. LedgerRefused as the contract refuses."""

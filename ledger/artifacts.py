@@ -11,7 +11,7 @@ import msgspec
 
 from middleware.errors import ConfigurationError
 
-NAMES: Final = ("Authority", "Credit", "Registry", "Ledger", "Rewards", "Arbiter", "Court")
+NAMES: Final = ("Authority", "Credit", "Registry", "Ledger", "Rewards", "Arbiter", "Court", "Models")
 
 
 class Artifact(msgspec.Struct, frozen=True):

@@ -775,6 +775,92 @@ class WithdrawShares(_Court, frozen=True):
     function: ClassVar[str] = "withdraw"
 
 
+# --------------------------------------------------------------------------------------------------------------- Models
+
+
+class _Models(_Call, frozen=True):
+    """IModels.sol says what each field is."""
+
+    contract: ClassVar[str] = "Models"
+
+
+class PublishModel(_Models, frozen=True):
+    """The model of a final round, by the task's publisher."""
+
+    function: ClassVar[str] = "publish"
+    root: bytes
+    header: Header
+    anchored_at: int
+    licence: bytes
+    price: int
+    share: int
+
+
+class PublishForeign(_Models, frozen=True):
+    """A model that no task here made."""
+
+    function: ClassVar[str] = "publishForeign"
+    root: bytes
+    licence: bytes
+    price: int
+    share: int
+
+
+class SetPrice(_Models, frozen=True):
+    function: ClassVar[str] = "setPrice"
+    root: bytes
+    price: int
+
+
+class GrantLicence(_Models, frozen=True):
+    function: ClassVar[str] = "grant"
+    root: bytes
+    user: bytes
+    expiry: int  # seconds since 1970
+    quota: int  # units of work
+
+
+class RevokeLicence(_Models, frozen=True):
+    function: ClassVar[str] = "revoke"
+    root: bytes
+    user: bytes
+
+
+class OpenChannel(_Models, frozen=True):
+    """Token units, from the sender, who approved Models."""
+
+    function: ClassVar[str] = "openChannel"
+    root: bytes
+    edge: int
+    deposit: int
+
+
+class FundChannel(_Models, frozen=True):
+    function: ClassVar[str] = "fundChannel"
+    channel: int
+    amount: int
+
+
+class Redeem(_Models, frozen=True):
+    """A voucher; anybody may send it."""
+
+    function: ClassVar[str] = "redeem"
+    channel: int
+    units: int
+    chain: bytes
+    signature: bytes
+
+
+class CloseChannel(_Models, frozen=True):
+    function: ClassVar[str] = "closeChannel"
+    channel: int
+
+
+class WithdrawChannel(_Models, frozen=True):
+    function: ClassVar[str] = "withdraw"
+    channel: int
+
+
 AnyCall: TypeAlias = (
     Register | Admit | Suspend | Reinstate | Revoke | RotateNetKey | ProposeAccount | AcceptAccount | SetMeta | Stake
     | Unstake | Withdraw | RegisterBatch | AdmitBatch | SuspendBatch | ReinstateBatch | RevokeBatch | Materialise | Slash | Settle
@@ -784,7 +870,8 @@ AnyCall: TypeAlias = (
     | EdgeOmission | ForcedIgnored | ConflictingReceipts | ConflictingRoots | InactiveSender | DuplicateSender
     | WrongGroup | WrongEdgeGroup | WrongNode | WrongInnerNode | WrongEdgeNode | WrongMember | WrongWeights
     | WrongCoordinate | Collect | Demand | AnswerLeaf | AnswerChunk | AnswerRoot | Expire | Challenge | Commit | Reveal | Conclude
-    | Decide | Lapse | WithdrawShares
+    | Decide | Lapse | WithdrawShares | PublishModel | PublishForeign | SetPrice | GrantLicence | RevokeLicence | OpenChannel
+    | FundChannel | Redeem | CloseChannel | WithdrawChannel
 )  # fmt: skip
 
 _decoder: Final = msgspec.json.Decoder(AnyCall)

@@ -28,7 +28,7 @@ LOG_BLOCKS: Final = 5_000  # blocks in one eth_getLogs; servers commonly refuse 
 REMEMBERED: Final = 4_096  # blocks that are kept to find where a reorganisation began
 READINGS: Final = 5  # attempts to read a chain that changes meanwhile
 SENDINGS: Final = 3  # attempts to send with a fresh nonce when somebody else uses the same key
-CONTRACTS: Final = ("authority", "credit", "registry", "ledger", "rewards", "arbiter", "court")
+CONTRACTS: Final = ("authority", "credit", "registry", "ledger", "rewards", "arbiter", "court", "models")
 
 
 class AddressBook(msgspec.Struct, frozen=True):
@@ -44,6 +44,7 @@ class AddressBook(msgspec.Struct, frozen=True):
     rewards: bytes
     arbiter: bytes
     court: bytes
+    models: bytes
     deploy_block: int  # no event of ours is older
     operator: bytes = b""
 

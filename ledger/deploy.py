@@ -47,7 +47,7 @@ async def deploy(
     async with Rpc(rpc) as chain:
         chain_id, nonce = int(await chain.ask("eth_chainId"), 16), await chain.nonce(key.address)
         addresses = [created_address(key.address, nonce + place) for place in range(len(CONTRACTS))]
-        authority, credit, registry, ledger, _, arbiter, court = addresses
+        authority, credit, registry, ledger, _, arbiter, court, _ = addresses
         times = (terms.answer_seconds, terms.commit_seconds, terms.reveal_seconds, terms.council_seconds)
         creations = [
             creation("Authority", key.address),
@@ -57,6 +57,7 @@ async def deploy(
             creation("Rewards", authority, registry, ledger, credit),
             creation("Arbiter", registry, ledger),
             creation("Court", authority, registry, ledger, credit, terms.bond, times),
+            creation("Models", registry, ledger, credit),
         ]
         receipts = await _send_all(chain, key, chain_id, nonce, [(None, data) for data in creations])
         created = [unhexed(receipt["contractAddress"]) for receipt in receipts]

@@ -295,6 +295,66 @@ class Lapsed(Event, frozen=True):
     id: int
 
 
+class ModelPublished(Event, frozen=True):
+    root: bytes
+    owner: bytes
+    task: int
+    round: int
+    model: bytes
+    licence: bytes
+    price: int
+    share: int
+
+
+class PriceChanged(Event, frozen=True):
+    root: bytes
+    price: int
+
+
+class LicenceGranted(Event, frozen=True):
+    root: bytes
+    user: bytes
+    expiry: int
+    quota: int
+
+
+class LicenceRevoked(Event, frozen=True):
+    root: bytes
+    user: bytes
+
+
+class ChannelOpened(Event, frozen=True):
+    channel: int
+    root: bytes
+    user: bytes
+    edge: int
+    price: int
+    deposit: int
+
+
+class ChannelFunded(Event, frozen=True):
+    channel: int
+    deposit: int
+
+
+class VoucherRedeemed(Event, frozen=True):
+    channel: int
+    units: int
+    chain: bytes
+    to_edge: int
+    to_owner: int
+
+
+class ChannelClosing(Event, frozen=True):
+    channel: int
+    closing: int
+
+
+class ChannelClosed(Event, frozen=True):
+    channel: int
+    returned: int
+
+
 class Transfer(Event, frozen=True):
     from_: bytes
     to: bytes
@@ -328,7 +388,8 @@ KINDS: Final[tuple[type[Event], ...]] = (
     Registered, StatusChanged, KeyRotated, AccountProposed, AccountRotated, MetaChanged, Staked, Unbonding, Withdrawn,
     Slashed, Settled, Held, Released, ArbitersSet, BatchRegistered, BatchStatusChanged, PauseChanged, TaskCreated, RoundAnchored,
     Forced, Checkpointed, RoundStruck, TaskEnded, Funded, Claimed, Reclaimed, Proven, Demanded, Answered, Expired,
-    Challenged, Committed, Revealed, Referred, Decided, Lapsed, Transfer, Approval, RoleGranted, RoleRevoked,
+    Challenged, Committed, Revealed, Referred, Decided, Lapsed, ModelPublished, PriceChanged, LicenceGranted, LicenceRevoked,
+    ChannelOpened, ChannelFunded, VoucherRedeemed, ChannelClosing, ChannelClosed, Transfer, Approval, RoleGranted, RoleRevoked,
 )  # fmt: skip
 
 

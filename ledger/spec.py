@@ -4,8 +4,8 @@
 source and refuses with the name and the arguments of its custom error; tests/contracts/test_conformance.py holds the
 two against each other. A refused call changes nothing: rules check before they write, except those of the Arbiter and the
 Court, which call other contracts half-way as they do on a chain; what these did is taken back. Here are the Registry, the
-Ledger, Rewards and the administration; `ledger.arbiter` and `ledger.court` have the others. Wallets that are contracts
-(ERC-1271) are not modelled.
+Ledger, Rewards and the administration; `ledger.arbiter`, `ledger.court` and `ledger.models` have the others. Wallets that are
+contracts (ERC-1271) are not modelled.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 
 from eth_hash.auto import keccak
 
-from ledger import arbiter, calls, court, events
+from ledger import arbiter, calls, court, events, models
 from ledger.credit import ARITHMETIC, Token
 from ledger.evidence import root_from_path
 from ledger.state import (
@@ -27,6 +27,7 @@ from ledger.state import (
     REGISTRAR,
     BatchState,
     ChallengeState,
+    ChannelState,
     CourtTerms,
     DemandState,
     LogState,
@@ -44,7 +45,8 @@ from middleware.types import LIMITS, ZERO20, ZERO32, Status, Tier
 from middleware.wire.members import MEMBER_PURPOSE, MOST_MEMBERS
 
 __all__ = [
-    "ADMIN", "COUNCIL", "PAUSER", "PUBLISHER", "REGISTRAR", "BatchState", "ChallengeState", "CourtTerms", "DemandState",
+    "ADMIN", "COUNCIL", "PAUSER", "PUBLISHER", "REGISTRAR", "BatchState", "ChallengeState", "ChannelState", "CourtTerms",
+    "DemandState",
     "LogState", "Message", "NodeState", "Specification", "TaskState", "Token", "record_hash",
 ]  # fmt: skip
 
@@ -67,7 +69,7 @@ def member_hash(call: calls.Materialise) -> bytes:
     return merkle.leaf_hash(MEMBER_PURPOSE + call.net_key + call.account + parent + call.name + call.meta_hash)
 
 
-class Specification(arbiter.Arbiter, court.Court):
+class Specification(arbiter.Arbiter, court.Court, models.Models):
     """The contracts as one object, with the rules for every call. `State` says what it is made of."""
 
     def apply(self, call: calls.AnyCall, sender: bytes, now: int, block: int) -> list[Event]:
@@ -640,4 +642,5 @@ _RULES: Final[dict[type[calls.AnyCall], Callable[[Specification, Any, Message], 
     calls.GrantRole: Specification._grant_role,
     **arbiter.RULES,
     **court.RULES,
+    **models.RULES,
 }

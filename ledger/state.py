@@ -2,7 +2,7 @@
 
 `State` is the storage of all of them as one object, with the views, the role and signature checks and the arbiters'
 functions that several contracts share. The rules that callers see are in `ledger.spec` (Registry, Ledger, Rewards),
-`ledger.arbiter` and `ledger.court`.
+`ledger.arbiter`, `ledger.court` and `ledger.models`.
 """
 
 from __future__ import annotations
@@ -126,6 +126,38 @@ class Verdict(msgspec.Struct, frozen=True):
     amount: int = 0
 
 
+class ModelState(msgspec.Struct):
+    """IModels.Model. `price` in token units a unit of work, `share` in ten-thousandths."""
+
+    owner: bytes = ZERO20
+    price: int = 0
+    task: int = 0
+    round: int = 0
+    share: int = 0
+    licence: bytes = ZERO32
+
+
+class GrantState(msgspec.Struct, frozen=True):
+    """IModels.Grant. `expiry` in seconds, the others in units of work."""
+
+    expiry: int = 0
+    quota: int = 0
+    used: int = 0
+
+
+class ChannelState(msgspec.Struct, frozen=True):
+    """IModels.Channel. `deposit` in token units, `closing` in seconds."""
+
+    user: bytes = ZERO20
+    price: int = 0
+    root: bytes = ZERO32
+    deposit: int = 0
+    redeemed: int = 0
+    closing: int = 0
+    edge: int = 0
+    share: int = 0
+
+
 class CourtTerms(msgspec.Struct, frozen=True):
     """The Court's constructor: what a dispute costs until it is decided, in token units, and how long everybody has."""
 
@@ -211,6 +243,11 @@ class State:
         self.seated: set[tuple[int, bytes]] = set()  # (dispute, owner)
         self.witnesses: dict[int, tuple[bytes, ...]] = {}
         self.withdrawable: dict[bytes, int] = {}
+        # Models
+        self.models: dict[bytes, ModelState] = {}  # by root
+        self.grants: dict[tuple[bytes, bytes], GrantState] = {}  # by (root, user)
+        self.channels: dict[int, ChannelState] = {}
+        self.opened_channels = 0
 
     def copy(self) -> Self:
         """The same state, sharing nothing that a call changes."""
@@ -218,7 +255,7 @@ class State:
         for name, value in vars(self).items():
             if isinstance(value, dict | set):
                 setattr(other, name, value.copy())
-        for name in ("nodes", "batches", "tasks", "challenges"):
+        for name in ("nodes", "batches", "tasks", "challenges", "models"):
             setattr(other, name, {id: copy.copy(state) for id, state in getattr(self, name).items()})
         other.token = self.token.copy()
         return other

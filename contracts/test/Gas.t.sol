@@ -103,6 +103,59 @@ contract GasTest is Paying {
         measured("materialise, one of 10,000");
     }
 
+    function test_models() public {
+        bytes32 root = keccak256("root");
+        address user = vm.addr(0xB0B0);
+        models.publishForeign(root, keccak256("licence"), 3, 2_500);
+        measured("publishForeign");
+        ILedger.Header memory header = nextHeader(id);
+        anchorAs(accountOf(1), header);
+        uint256 time = block.timestamp;
+        vm.warp(time + WINDOW);
+        vm.prank(PUBLISHER);
+        models.publish(keccak256("trained"), header, time, keccak256("licence"), 3, 2_500);
+        measured("publish, the model of a final round");
+        models.grant(root, user, type(uint64).max, type(uint64).max);
+        measured("grant");
+        fillWallet(user, 60_000, address(models));
+        vm.prank(user);
+        models.openChannel(root, 2, 60_000);
+        uint256 deposit = measured("openChannel");
+        bytes32 chain = keccak256("receipts");
+        for (uint64 units = 10_000; units <= 20_000; units += 10_000) {
+            bytes memory signature = voucher(units, chain);
+            models.redeem(1, units, chain, signature);
+            uint256 gas = measured(units == 10_000 ? "redeem, first of a channel" : "redeem, again");
+            atMost(gas, CLAIM_LIMIT + 2 * FIRST_BALANCE);
+            vm.snapshotValue("gas", "session of 10,000 requests: openChannel and redeem", deposit + gas);
+        }
+        models.revoke(root, user);
+        measured("revoke, licence");
+        vm.prank(user);
+        models.closeChannel(1);
+        measured("closeChannel");
+        vm.warp(block.timestamp + models.CLOSING_SECONDS());
+        vm.prank(user);
+        models.withdraw(1);
+        measured("withdraw, channel");
+    }
+
+    function voucher(uint64 units, bytes32 chain) internal view returns (bytes memory) {
+        bytes32 domain = keccak256(
+            abi.encode(
+                keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
+                keccak256("Drystone"),
+                keccak256("1"),
+                block.chainid,
+                address(models)
+            )
+        );
+        bytes32 data = keccak256(
+            abi.encode(keccak256("Voucher(uint64 channel,uint64 units,bytes32 chain)"), uint64(1), units, chain)
+        );
+        return signed(0xB0B0, keccak256(abi.encodePacked("\x19\x01", domain, data)));
+    }
+
     function test_stake() public {
         fillWallet(accountOf(1), 10, address(registry));
         vm.prank(accountOf(1));

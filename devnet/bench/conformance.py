@@ -15,8 +15,9 @@ from hypothesis.stateful import run_state_machine_as_test
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from devnet.bench.report import Row, write
-from devnet.conformance import WALKS, Difference, Step, Walk, open_both
+from devnet.conformance import Difference, Step, Walk, open_both
 from devnet.evm import Evm, bare_chain
+from devnet.market import WALKS
 from ledger.calls import AnyCall
 
 SEQUENCES = 2_000

@@ -77,7 +77,7 @@ def received(model: ModelManifest, data: bytes, form: str) -> Floats:
 def most_bytes(model: ModelManifest) -> int:
     """The most bytes that any request of this model sends."""
     shapes = [model.taken, *(segment.given for segment in model.segments), *(pair.given for pair in model.coders)]
-    return max(4 * math.prod(shape) for shape in shapes) + 4096
+    return max(4 * math.prod(shape) for shape in shapes) + 16_384  # and what surrounds it, and a probe of the link
 
 
 def _require_image(model: ModelManifest, sample: Sample) -> None:

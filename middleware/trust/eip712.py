@@ -32,6 +32,8 @@ _EDGE_ROOT_TYPE: Final = keccak(
     b"uint64 rosterBlock)"
 )
 
+_VOUCHER_TYPE: Final = keccak(b"Voucher(uint64 channel,uint64 units,bytes32 chain)")
+
 
 class Domain(msgspec.Struct, frozen=True):
     """Which contract on which chain a signature is for. Registrations name the Registry, all else the Ledger."""
@@ -108,6 +110,11 @@ def edge_root_digest(domain: Domain, leaf: EdgeLeaf) -> bytes:
         domain, _EDGE_ROOT_TYPE, _uint(leaf.task, 64), _uint(leaf.round, 64), _uint(leaf.edge, 32), _word(leaf.root),
         _uint(leaf.count, 64), _word(leaf.aggregate), _word(leaf.weights), _uint(leaf.roster_block, 64),
     )  # fmt: skip
+
+
+def voucher_digest(domain: Domain, channel: int, units: int, chain: bytes) -> bytes:
+    """What a user's account signs to pay for `units` of work in all, over a chain of receipts; `domain` is the Models'."""
+    return _digest(domain, _VOUCHER_TYPE, _uint(channel, 64), _uint(units, 64), _word(chain))
 
 
 def header_words(header: Header) -> bytes:

@@ -27,7 +27,6 @@ from devnet.conformance import (
     PUB,
     REG,
     STRANGER,
-    WALKS,
     Difference,
     Opened,
     Pair,
@@ -43,6 +42,7 @@ from devnet.conformance import (
     registration,
 )
 from devnet.evm import Evm
+from devnet.market import WALKS
 from ledger import calls
 from ledger.calls import AnyCall
 from ledger.court import commitment

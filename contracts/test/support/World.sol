@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import {Authority} from "../../src/Authority.sol";
 import {Credit} from "../../src/Credit.sol";
 import {Ledger} from "../../src/Ledger.sol";
+import {Models} from "../../src/Models.sol";
 import {Registry} from "../../src/Registry.sol";
 import {Rewards} from "../../src/Rewards.sol";
 import {ILedger} from "../../src/interfaces/ILedger.sol";
@@ -45,6 +46,7 @@ abstract contract World is Assertions {
     Registry internal registry;
     Ledger internal ledger;
     Rewards internal rewards;
+    Models internal models;
 
     function setUp() public virtual {
         vm.warp(1_800_000_000);
@@ -57,6 +59,7 @@ abstract contract World is Assertions {
         registry = new Registry(authority, credit, [uint96(0), MIN_STAKE_EDGE, 0], UNBONDING_SECONDS);
         ledger = new Ledger(authority, registry);
         rewards = new Rewards(authority, registry, ledger, credit);
+        models = new Models(registry, ledger, credit);
     }
 
     /* NODES */
