@@ -163,9 +163,9 @@ async def test_privacy_classes_hold_on_the_socket(tmp_path: Path) -> None:
 async def test_unpaid_work_is_refused_at_the_allowance(tmp_path: Path) -> None:
     manifest, files, _ = built(held=2)
     async with world(tmp_path, files) as here:
-        here.books.allowance = 2 * manifest.units(2)
+        here.books.price, here.books.unpaid = 1, 1
         async with await here.session(root_of(manifest), forced="f32@2") as session:
-            for picture in pictures(2):
+            for picture in pictures(manifest.units(0) // manifest.units(2)):
                 await session(picture)
             with pytest.raises(Unavailable, match="units are unpaid"):
                 await session(pictures(1)[0])
