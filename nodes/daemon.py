@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("drystone")
 EXIT_FAULT = 1
+LOOK_SECONDS = 0.5  # between two looks at the ledger for blobs that nobody knows
 HEAD_FILE = "ledger.head"  # in the state folder: the newest block of a local log that this node saw
 
 
@@ -52,6 +54,7 @@ class Node:
         """`models`: the address of that contract; `http`: for sessions with the tier above."""
         self.agent, self.work, self.models, self.http = agent, work, models, http
         self.inference: Inference | None = None
+        self.looked = 0.0  # at the ledger, for a blob that nobody knew
         self.limits = agent.limits
         self.meters: Meters = agent.meters
         self.blobs: Blobs = agent.blobs
@@ -64,8 +67,14 @@ class Node:
     async def obtain(self, digest: bytes) -> bool:
         if self.blobs.has(digest):
             return True
-        published = self.agent.index.licences.models
-        if self.agent.link is None or not (digest in published or digest in missing_files(published, self.blobs)):
+        if self.agent.link is None:
+            return False
+        if not self._published(digest) and time.monotonic() - self.looked > LOOK_SECONDS:
+            self.looked = (
+                time.monotonic()
+            )  # it may have been published a moment ago; asking again and again costs us nothing
+            await self.agent.view.refresh()
+        if not self._published(digest):
             return False
         try:
             await self.agent.fetch(digest, self.limits.blob_bytes)
@@ -73,6 +82,10 @@ class Node:
             LOG.debug("blob %s of a model is not above either: %s", digest.hex()[:16], error)
             return False
         return True
+
+    def _published(self, digest: bytes) -> bool:
+        published = self.agent.index.licences.models
+        return digest in published or digest in missing_files(published, self.blobs)
 
     def awaits(self, digest: bytes) -> bool:
         if any(batch.list == digest for batch in self.agent.index.unlisted()):

@@ -96,6 +96,10 @@ class Wallet(Protocol):
 
     channel: bytes
 
+    def begin(self) -> None:
+        """A line was opened: units count from nothing again."""
+        ...
+
     def voucher(self, units: int, chain: bytes) -> bytes:
         """Signed, for so many units of this session in all, over its chain of receipts."""
         ...
@@ -136,6 +140,7 @@ class DeviceSession:
         self.since_plan = self.silent = self.requests = 0
         self.plans: list[tuple[int, str, str]] = []  # (request, way, why) of every change of plan
         self.why_alone = "" if reach is not None else "no edge is configured"
+        self.unlicensed = ""  # why this user may not run this model
         self.counts: dict[str, int] = {}
         self.totals = dict.fromkeys(PARTS, 0.0)
         self.sent = self.returned = self.units = self.degraded = 0
@@ -147,7 +152,8 @@ class DeviceSession:
         if self.reach is not None:
             try:
                 await self._open()
-            except Unavailable as error:
+            except (Unavailable, PeerFault) as error:
+                self._require_licensed(error)
                 self.why_alone = str(error)
         self._plan("start")
         return self
@@ -166,7 +172,10 @@ class DeviceSession:
 
     async def __call__(self, sample: Sample) -> Reply:
         """The answer to one sample. Raises ConfigurationError for a sample that the model does not take or constraints that
-        nothing meets, Unavailable where neither an edge nor this device can answer."""
+        nothing meets, Unavailable where neither an edge nor this device can answer, PeerFault("unlicensed") once the ledger
+        says no, whatever this device holds."""
+        if self.unlicensed:
+            raise PeerFault("unlicensed", self.unlicensed)
         self.requests += 1
         began = time.perf_counter()
         tensor = await self.run_here(inputs.prepared, self.model, sample)
@@ -199,6 +208,7 @@ class DeviceSession:
         try:
             answered = await self._ask(Course(way.front, way.middle, form, way.beyond or ""), payload)  # type: ignore[arg-type]
         except (Unavailable, PeerFault) as error:
+            self._require_licensed(error)
             return await self._alone(way, tensor, crossing, parts, began, str(error))
         result = answered.result
         above = result.queue_ms + result.decode_ms + result.compute_ms + result.beyond_ms
@@ -244,8 +254,7 @@ class DeviceSession:
 
     async def _ask(self, course: Course, payload: bytes) -> Answered:
         line = self.line
-        if line is None or line.broken:
-            self._lost(line.broken if line is not None else self.why_alone)
+        if line is None:
             raise Unavailable(self.why_alone)
         try:
             answered = await asyncio.wait_for(line.ask(course, payload), ANSWER_SECONDS)
@@ -357,7 +366,10 @@ class DeviceSession:
         """As planned; None where nothing is allowed because the edge is away."""
         self.since_plan += 1
         if self.line is not None and self.line.broken:
+            fault = self.line.fault
             self._lost(self.line.broken)
+            if fault is not None:
+                self._require_licensed(fault)
         self._reopen_if_due()
         if self._changed():
             self._plan("what was measured has changed")
@@ -435,6 +447,7 @@ class DeviceSession:
         line = await Line.open(self.http, reach.base, reach.who, reach.edge, self.loaded.root, self.model)
         if self.wallet is not None:
             line.payment = self.wallet.channel
+            self.wallet.begin()
         self.edge_times = {(first, last): ms for first, last, ms in line.terms.times}
         self.edge_scale, self.edge_queue = 1.0, line.terms.queue_ms
         self.line, self.why_alone = line, ""
@@ -470,6 +483,13 @@ class DeviceSession:
             self.why_alone = str(error)
             return
         self._plan("the edge is back")
+
+    def _require_licensed(self, error: Exception) -> None:
+        """An edge that says no for want of a licence is believed: this device stops, though it could go on."""
+        code = error.code if isinstance(error, (Refused, PeerFault)) else ""
+        if code == "unlicensed":
+            self.unlicensed = error.detail if isinstance(error, PeerFault) else str(error)
+            raise PeerFault("unlicensed", self.unlicensed) from error
 
     async def _pay(self, line: Line) -> None:
         if self.wallet is None or line.broken or line.state.ledger.units == line.state.paid:

@@ -148,7 +148,12 @@ class ChannelWallet:
     def __init__(self, domain: Domain, keys: KeyFile, channel: PaymentChannel, folder: Path) -> None:
         self.domain, self.keys, self.number, self.file = domain, keys, channel.id, folder / "vouchers.json"
         self.channel = channel.id.to_bytes(32, "big")
-        self.before = max(channel.redeemed, self._kept().get(str(channel.id), 0))
+        self.redeemed = channel.redeemed
+        self.before = 0
+
+    def begin(self) -> None:
+        """A line was opened, which counts from nothing: what the channel vouched for so far lies before it."""
+        self.before = max(self.redeemed, self._kept().get(str(self.number), 0))
 
     def _kept(self) -> dict[str, int]:
         try:

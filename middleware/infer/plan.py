@@ -221,8 +221,8 @@ def ways(model: ModelManifest, world: World) -> Iterator[Way]:
             yield Way(front, last, form, branches)
             if world.cloud is not None and world.beyond is not None:
                 for middle in range(front, last):
-                    for codec in ("f32", "u8") if middle else (form,):
-                        yield Way(front, middle, form, branches, codec if middle > front else form)
+                    for codec in ("f32", "u8") if middle > front else (form,):
+                        yield Way(front, middle, form, branches, codec)
 
 
 def predict(model: ModelManifest, world: World, way: Way) -> Predicted:
