@@ -57,6 +57,7 @@ NEWEST: Final = 0.3  # weight of a new measurement of the link and of the edge
 SAMPLE_REQUESTS: Final = (
     25  # after which a device that sends nothing measures the link, and every second time sends one
 )
+WORTH_A_HOP: Final = 0.1  # of the cost: going past the edge for less is not worth one more tier that can fail
 REOPEN_SECONDS: Final = 0.5  # between two tries to reach an edge that is gone
 ANSWER_SECONDS: Final = 5.0  # after which a request that is under way is run here
 WATTS: Final = 2.5  # of a device's processor while it computes: a phone's core under load (model, no meter)
@@ -335,6 +336,8 @@ class DeviceSession:
     def _plan(self, why: str, cloudless: bool = False) -> None:
         world = self.world(cloudless)
         found = plan(self.model, world, self.constraints, self.weights)
+        if isinstance(found, Plan):
+            found = _nearer(found, len(self.model.segments))
         if self.forced:
             found = self._forced(found, world)
         before = self.planned.way if isinstance(self.planned, Plan) else None
@@ -531,3 +534,16 @@ class DeviceSession:
         self.last_told = time.monotonic()
         if self.told is not None:
             self.told.write_text(json.dumps({**self.report(), "time": time.time(), "open": not final}))
+
+
+def _nearer(found: Plan, last: int) -> Plan:
+    """The same plan, or where the best way goes past the edge and one that does not costs hardly more, with that one chosen."""
+    if found.way.middle == last:
+        return found
+    within = (1 + WORTH_A_HOP) * found.best.cost
+    near = next(
+        (one for one in found.others if not one.refused and one.way.middle == last and one.cost <= within), None
+    )
+    if near is None:
+        return found
+    return Plan(near, (found.best, *(one for one in found.others if one != near)))
