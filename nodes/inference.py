@@ -136,6 +136,7 @@ class DeviceSession:
         self.edge_scale, self.edge_queue = 1.0, 0.0
         self.edge_times: dict[tuple[int, int], float] = {}
         self.encode_ms: dict[str, float] = {}
+        self.prepare_ms = 0.0
         self.planned: Plan | Infeasible | None = None
         self.planned_on: tuple[float, ...] = ()
         self.since_plan = self.silent = self.requests = 0
@@ -195,6 +196,7 @@ class DeviceSession:
         last = len(self.model.segments)
         parts = dict.fromkeys(PARTS, 0.0)
         parts["pre"] = pre
+        self.prepare_ms += NEWEST * (pre - self.prepare_ms)
         place, answer, crossing = await self._head(way, tensor, parts)
         if answer is not None:
             name = "device" if place == last else f"exit@{place}"
@@ -318,10 +320,16 @@ class DeviceSession:
 
     def world(self, cloudless: bool = False) -> World:
         """What was measured, as the planner takes it."""
-        heads = self.loaded.heads()
+        heads = self.loaded.times()
         if self.slowdown > 1:
             heads = Times({key: ms * self.slowdown for key, ms in heads.measured.items()}, heads.segments)
-        device = Place(heads, watts=WATTS, joules_per_byte=JOULES_PER_BYTE, encode_ms=self.encode_ms)
+        device = Place(
+            heads,
+            watts=WATTS,
+            joules_per_byte=JOULES_PER_BYTE,
+            encode_ms=self.encode_ms,
+            prepare_ms=self.prepare_ms,
+        )
         line, count = self.line, len(self.model.segments)
         if line is None or line.broken or self.rate <= 0:
             return World(device)
