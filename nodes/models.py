@@ -23,7 +23,7 @@ from middleware.wire.model import MODEL_BYTES, Branch, File, ModelManifest, deco
 Floats = npt.NDArray[np.float32]
 
 ROUNDS: Final = 3  # timings of one stretch, of which the median counts
-NEWEST: Final = 0.1  # weight of a new time in the mean
+NEWEST: Final = 0.3  # weight of a new time in the mean
 
 Fetch = Callable[[bytes, int], Awaitable[bytes]]
 """(digest, most bytes) -> the blob."""
