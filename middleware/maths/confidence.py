@@ -1,10 +1,10 @@
 """When an early answer is sure enough: calibrated confidence, thresholds for exits and for a small model before a large one.
 
-The measure is the entropy of the softmax of the logits, in nats: 0 for a certain answer, ln(classes) for a guess (Teerapittayanon,
-McDanel and Kung, "BranchyNet", 2016, section 3). Networks are surer than they are right, each exit by another factor, so logits
-are first divided by a temperature that was fitted on samples nobody trained on (Guo et al. 2017, section 4.2). Several exits
-stand in a row; a sample leaves at the first whose entropy is below that exit's threshold, else at the last one. So with all
-thresholds at 0 everything reaches the last exit, and with infinity everything leaves at the first.
+The measure is the entropy of the softmax of the logits, in nats: 0 for a certain answer, ln(classes) for a guess
+(Teerapittayanon et al., "BranchyNet", 2016, section 3). Networks are surer than they are right, each exit by another factor,
+so logits are first divided by a temperature that was fitted on samples nobody trained on (Guo et al. 2017, section 4.2).
+Several exits stand in a row; a sample leaves at the first whose entropy is below that exit's threshold, else at the last one.
+So with all thresholds at 0 everything reaches the last exit, and with infinity everything leaves at the first.
 
 A small model asked before a large one is the same with one exit: what does not leave is escalated.
 """
@@ -17,7 +17,6 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize_scalar
 
 Doubles = npt.NDArray[np.float64]
 Logits = npt.NDArray[np.floating[Any]]
@@ -25,6 +24,8 @@ Labels = npt.NDArray[np.integer[Any]]
 Flags = npt.NDArray[np.bool_]
 
 TEMPERATURES: Final = (0.05, 20.0)  # between which one is sought
+PRECISION: Final = 1e-4  # of the temperature's logarithm
+GOLDEN: Final = (math.sqrt(5) - 1) / 2
 MOST_TRIED: Final = 200_000  # combinations of thresholds that are tried
 
 
@@ -53,8 +54,13 @@ def temperature(logits: Logits, labels: Labels) -> float:
     if len(logits) != len(labels) or not len(labels):
         raise ValueError(f"{len(logits)} rows of logits have {len(labels)} labels: give one each, and at least one")
     low, high = map(math.log, TEMPERATURES)
-    found = minimize_scalar(lambda log: surprise(logits, labels, math.exp(log)), bounds=(low, high), method="bounded")
-    return math.exp(found.x)
+    while high - low > PRECISION:  # golden section: the surprise falls and then rises along the inverse temperature
+        left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
+        if surprise(logits, labels, math.exp(left)) < surprise(logits, labels, math.exp(right)):
+            high = right
+        else:
+            low = left
+    return math.exp((low + high) / 2)
 
 
 def leaving(unsure: Doubles, thresholds: npt.ArrayLike) -> npt.NDArray[np.int64]:
