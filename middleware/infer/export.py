@@ -15,6 +15,7 @@ from middleware.infer.segments import BATCH
 
 OPSET: Final = 17
 INPUT: Final = "input"
+OUTPUT: Final = "output"
 
 
 def export(module: nn.Module, shape: Sequence[int]) -> bytes:
@@ -30,7 +31,7 @@ def export(module: nn.Module, shape: Sequence[int]) -> bytes:
         try:
             torch.onnx.export(
                 module.eval(), (torch.zeros(1, *shape),), stream, opset_version=OPSET, dynamo=False, input_names=[INPUT],  # type: ignore[arg-type]
-                output_names=["output"], dynamic_axes={INPUT: {0: BATCH}, "output": {0: BATCH}},
+                output_names=[OUTPUT], dynamic_axes={INPUT: {0: BATCH}, OUTPUT: {0: BATCH}},
             )  # fmt: skip
         except (torch.onnx.errors.OnnxExporterError, RuntimeError, TypeError) as error:
             raise ConfigurationError(f"this model has no ONNX form: {str(error).splitlines()[0]}") from error

@@ -15,12 +15,14 @@ import copy
 import math
 import operator
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
 
 from middleware.errors import ConfigurationError
+from middleware.maths.cut import bottlenecks
 
 INPUT: Final = 0  # the operation that is the input itself
 
@@ -115,6 +117,42 @@ def halves(network: Network, front: frozenset[int]) -> Halves:
     head = _module(network.module, ahead, [ahead[0]], tuple(crossing))
     tail = _module(network.module, behind, crossing, result)
     return Halves(head, tail, shapes)
+
+
+def borders(network: Network) -> tuple[int, ...]:
+    """Operations behind which one tensor crosses, ascending, neither the input nor the result among them: of those with the
+    same multiply-accumulates in front the one behind which least crosses, the last of equals."""
+    done, chosen = 0, dict[int, int]()
+    passed = set(bottlenecks(len(network.operations), network.edges)[:-1])
+    for place, operation in enumerate(network.operations):
+        done += operation.macs
+        if place not in passed or not 0 < done < network.macs or len(_behind(network, place)) != 1:
+            continue
+        if done not in chosen or operation.numbers <= network.operations[chosen[done]].numbers:
+            chosen[done] = place
+    return tuple(chosen.values())
+
+
+def stages(network: Network, places: Sequence[int]) -> tuple[fx.GraphModule, ...]:
+    """The network as a chain of modules that share its layers, cut behind each of the operations `places`, which are some of
+    its `borders`, ascending. ConfigurationError for others."""
+    known = set(bottlenecks(len(network.operations), network.edges)[1:-1])
+    if list(places) != sorted(known & set(places)):
+        raise ConfigurationError(
+            f"{tuple(places)} are no ascending places where one tensor crosses: choose of {sorted(known)}"
+        )
+    last = len(network.operations) - 1
+    tensors = [network.groups[INPUT][0], *(_behind(network, place)[0] for place in places), _result(network.module)]
+    pieces, ends = [], [INPUT, *places, last]
+    for at, (first, end) in enumerate(pairwise(ends)):
+        inside = [node for u in range(first + 1, end + 1) for node in network.groups[u]]
+        pieces.append(_module(network.module, inside, [tensors[at]], tensors[at + 1]))
+    return tuple(pieces)
+
+
+def _behind(network: Network, place: int) -> list[fx.Node]:
+    """The tensors of a bottleneck that the operations after it read."""
+    return _given(network, place, frozenset(range(place + 1)))
 
 
 def _given(network: Network, u: int, front: frozenset[int]) -> list[fx.Node]:
