@@ -1,16 +1,16 @@
 """Was this product computed right? A linear layer's output is checked in a fraction of the layer's work.
 
 Y = X W is claimed, X (n, k), W (k, m). Whoever holds W draws vectors R (m, rounds) once, keeps them to himself, and keeps W R
-with them. Then X (W R) = Y R costs n (k + m) rounds multiplications instead of n k m (Freivalds, "Probabilistic machines can use less
-running time", IFIP 1977; with W R prepared: Tramer and Boneh, "Slalom", ICLR 2019, section 3.2). A wrong Y fails unless R happens
-to be orthogonal to the error, so R must be unknown to who computes Y, and drawn anew when a refusal was told to him.
+with them. Then X (W R) = Y R costs n (k + m) rounds multiplications instead of n k m (Freivalds, "Probabilistic machines can use
+less running time", IFIP 1977; with W R prepared: Tramer and Boneh, "Slalom", ICLR 2019, section 3.2). A wrong Y fails unless R
+happens to be orthogonal to the error, so R must be unknown to who computes Y, and drawn anew when a refusal was told to him.
 
     integers    R uniform in 0 .. 2**s - 1: a wrong Y passes a round with probability at most 2**-s. All sums stay below 2**53, so
                 they are exact in float64, where they are fast; s is as large as that allows.
     float32     R of +1 and -1, and a tolerance t for rounding: an entry that is wrong by more than t passes a round with
                 probability at most 1/2. A sum of k products errs by about sqrt(k) u times the sum of their sizes (Higham and
-                Mary, "A new approach to probabilistic rounding error analysis", SIAM J. Sci. Comput. 41, 2019), u = 2**-24, and m such
-                errors with random signs add up to more than 6 times their norm once in 30 million (Hoeffding).
+                Mary, "A new approach to probabilistic rounding error analysis", SIAM J. Sci. Comput. 41, 2019), u = 2**-24, and m
+                such errors with random signs add up to more than 6 times their norm once in 30 million (Hoeffding).
 """
 
 from __future__ import annotations

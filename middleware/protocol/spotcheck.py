@@ -1,9 +1,9 @@
 """Which requests of a session are computed a second time, and what that catches.
 
 The server commits to a session's receipts by their root; only afterwards is a block mined whose hash says which of them are
-looked at. Neither side can choose: the server does not know the block when it answers, the client not which receipts it will bring.
-Each receipt is drawn on its own with probability `share`, so a server that answers a share `cheated` of n requests wrongly is
-caught with probability
+looked at. Neither side can choose: the server does not know the block when it answers, the client not which receipts it will
+bring. Each receipt is drawn on its own with probability `share`, so a server that answers a share `cheated` of n requests wrongly
+is caught with probability
 
     1 - (1 - share x cheated)**n
 """
