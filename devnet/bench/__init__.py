@@ -10,4 +10,10 @@ _NOT_QUESTIONS: Final = frozenset({"report", "byzfl"})  # what several benchmark
 
 def questions() -> list[str]:
     """The benchmarks' names, in the alphabet's order."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in _NOT_QUESTIONS)
+    names = {module.name for module in pkgutil.iter_modules(__path__)} - _NOT_QUESTIONS
+    return sorted(name.replace("_", "-") for name in names)
+
+
+def module_of(question: str) -> str:
+    """The module that answers a question: infer-plan is answered by `devnet.bench.infer_plan`."""
+    return f"{__name__}.{question.replace('-', '_')}"

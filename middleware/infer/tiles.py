@@ -15,6 +15,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -26,6 +28,8 @@ POINTWISE: Final = (
     nn.Dropout, nn.BatchNorm2d,
 )  # fmt: skip
 FLOAT_BYTES: Final = 4
+
+Floats = npt.NDArray[np.float32]
 
 Convolve = Callable[[Tensor, nn.Conv2d], Tensor]
 """(input with its padding, layer) -> output."""
@@ -71,28 +75,30 @@ class Tiled:
     def tiles(self, regions: Sequence[Region]) -> list[Tile]:
         return [Tile(number, one, steps(self.windows, self.size, one)) for number, one in enumerate(regions)]
 
-    def piece(self, tensor: Tensor, tile: Tile) -> Tensor:
+    def piece(self, tensor: Floats, tile: Tile) -> Floats:
         """What of the input (n, channels, rows, columns) a tile needs."""
-        return tensor[:, :, slice(*tile.needed.rows), slice(*tile.needed.columns)].contiguous()
+        return tensor[:, :, slice(*tile.needed.rows), slice(*tile.needed.columns)].copy()
 
-    def compute(self, piece: Tensor, tile: Tile) -> Tensor:
+    def compute(self, piece: Floats, tile: Tile) -> Floats:
         """The tile's region of the output (n, ...). ConfigurationError for a piece of another tile."""
         area = (tile.needed.rows.length, tile.needed.columns.length)
         require(tuple(piece.shape[2:]) == area, f"a piece of {tuple(piece.shape[2:])}: this tile needs {area}")
+        tensor = torch.from_numpy(piece)
         with torch.no_grad():
             for layer, step in zip(self.layers, tile.steps, strict=True):
-                piece = self._layer(layer, piece, step.padding)
-        return piece
+                tensor = self._layer(layer, tensor, step.padding)
+        given: Floats = tensor.numpy()
+        return given
 
-    def stitch(self, tiles: Sequence[Tile], results: Sequence[Tensor]) -> Tensor:
+    def stitch(self, tiles: Sequence[Tile], results: Sequence[Floats]) -> Floats:
         """The whole output from its tiles. ConfigurationError where they leave a hole."""
-        whole = results[0].new_empty((*results[0].shape[:2], *self.given))
-        covered = torch.zeros(self.given, dtype=torch.bool)
+        whole = np.empty((*results[0].shape[:2], *self.given), np.float32)
+        covered = np.zeros(self.given, np.bool_)
         for tile, result in zip(tiles, results, strict=True):
             place = slice(*tile.region.rows), slice(*tile.region.columns)
             whole[:, :, *place] = result
             covered[place] = True
-        require(bool(covered.all()), f"the tiles cover {int(covered.sum())} places of {covered.numel()}")
+        require(bool(covered.all()), f"the tiles cover {int(covered.sum())} places of {covered.size}")
         return whole
 
     def peak_bytes(self, tile: Tile) -> int:
@@ -110,6 +116,23 @@ class Tiled:
             return nn.functional.max_pool2d(taken, layer.kernel_size, layer.stride, 0, layer.dilation)
         given: Tensor = layer(taken)
         return given
+
+
+def front(module: nn.Sequential) -> nn.Sequential:
+    """The layers at a network's beginning that can be tiled, as one chain; chains within chains are taken apart."""
+    found: list[nn.Module] = []
+    pending = list(module)
+    while pending:
+        layer = pending.pop(0)
+        if isinstance(layer, nn.Sequential):
+            pending[:0] = layer
+            continue
+        try:
+            _window(layer, 1)
+        except ConfigurationError:
+            break
+        found.append(layer)
+    return nn.Sequential(*found)
 
 
 def _window(layer: nn.Module, channels: int) -> Window:
