@@ -12,7 +12,7 @@ and cost work, stripes of single layers the reverse.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -55,11 +55,12 @@ def library(taken: Tensor, layer: nn.Conv2d) -> Tensor:
 class Tiled:
     """A chain of layers (n, channels, rows, columns) -> (n, ...), in evaluation mode, that can be computed by tiles."""
 
-    def __init__(self, layers: nn.Sequential, channels: int, size: Size, convolve: Convolve = library) -> None:
+    def __init__(self, layers: Iterable[nn.Module], channels: int, size: Size, convolve: Convolve = library) -> None:
         """Raises ConfigurationError for a layer that looks further than a window."""
-        self.layers, self.channels, self.size, self.convolve = layers.eval(), channels, size, convolve
+        self.layers = nn.Sequential(*layers).eval()
+        self.channels, self.size, self.convolve = channels, size, convolve
         self.windows: list[Window] = []
-        for layer in layers:
+        for layer in self.layers:
             given = self.windows[-1].channels if self.windows else channels
             self.windows.append(_window(layer, given))
         require(bool(self.windows), "no layers: give a chain of at least one")
@@ -118,10 +119,10 @@ class Tiled:
         return given
 
 
-def front(module: nn.Sequential) -> nn.Sequential:
+def front(module: nn.Module) -> nn.Sequential:
     """The layers at a network's beginning that can be tiled, as one chain; chains within chains are taken apart."""
     found: list[nn.Module] = []
-    pending = list(module)
+    pending = [module]
     while pending:
         layer = pending.pop(0)
         if isinstance(layer, nn.Sequential):

@@ -10,7 +10,8 @@ happens to be orthogonal to the error, so R must be unknown to who computes Y, a
     float32     R of +1 and -1, and a tolerance t for rounding: an entry that is wrong by more than t passes a round with
                 probability at most 1/2. A sum of k products errs by about sqrt(k) u times the sum of their sizes (Higham and
                 Mary, "A new approach to probabilistic rounding error analysis", SIAM J. Sci. Comput. 41, 2019), u = 2**-24, and m
-                such errors with random signs add up to more than 6 times their norm once in 30 million (Hoeffding).
+                such errors with random signs add up to more than 6 times their norm once in 30 million (Hoeffding). The check
+                itself adds in float32, and allows for that too.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 Doubles = npt.NDArray[np.float64]
+Singles = npt.NDArray[np.float32]
 
 EXACT: Final = 2.0**53  # below which integers are exact in float64
 ROUNDING: Final = 2.0**-24  # of float32
@@ -39,13 +41,14 @@ class IntegerCheck(NamedTuple):
 
 
 class FloatCheck(NamedTuple):
-    """What is kept for a float32 layer: R (m, rounds), W R (k, rounds), b R (rounds,), and by how much a row's sum may be off for
-    each unit of an input (k,) and anyway."""
+    """What is kept for a float32 layer: R (m, rounds), W R (k, rounds), b R (rounds,), and by how much a row's sums may be off
+    for an input of norm 1, for an output of norm 1, and anyway."""
 
-    vectors: Doubles
-    projected: Doubles
-    shifted: Doubles
-    slack: Doubles
+    vectors: Singles
+    projected: Singles
+    shifted: Singles
+    slack: float
+    slack_output: float
     slack_anyway: float
 
 
@@ -89,29 +92,35 @@ def float_check(weights: Array, rounds: int, generator: np.random.Generator, bia
     inner, outer = matrix.shape
     added = np.zeros(outer) if bias is None else bias.astype(np.float64)
     vectors = generator.choice([-1.0, 1.0], (outer, rounds))
-    unit = NORMS * ROUNDING * math.sqrt(inner + 1)
+    unit = 2 * NORMS * ROUNDING * math.sqrt(inner + 1)  # once in the layer, once in the check
     return FloatCheck(
-        vectors, matrix @ vectors, added @ vectors, unit * np.linalg.norm(matrix, axis=1), unit * float(np.linalg.norm(added))
+        vectors.astype(np.float32), (matrix @ vectors).astype(np.float32), (added @ vectors).astype(np.float32),
+        unit * float(np.linalg.norm(matrix)), ROUNDING * outer, unit * float(np.linalg.norm(added)),
     )  # fmt: skip
 
 
-def float_holds(check: FloatCheck, taken: Array, given: Array) -> bool:
-    """Is `given` (n, m) within rounding of `taken` (n, k) times the weights plus the bias?"""
+def float_holds(check: FloatCheck, taken: Singles, given: Singles) -> bool:
+    """Is `given` (n, m) within rounding of `taken` (n, k) times the weights plus the bias? What is no number is not."""
     _require_shapes(check.projected, check.vectors, taken, given)
-    inputs, outputs = taken.astype(np.float64), given.astype(np.float64)
-    if not np.isfinite(outputs).all():
+    if not np.isfinite(given).all():
         return False
-    error = inputs @ check.projected + check.shifted - outputs @ check.vectors
-    return bool((np.abs(error) <= tolerance(check, taken)[:, None]).all())
+    error = taken @ check.projected + check.shifted - given @ check.vectors
+    return bool((np.abs(error) <= tolerance(check, taken, given)[:, None]).all())
 
 
-def tolerance(check: FloatCheck, taken: Array) -> Doubles:
-    """(n,) by how much an entry of each row may be wrong unseen."""
-    slack: Doubles = np.abs(taken.astype(np.float64)) @ check.slack + check.slack_anyway
+def tolerance(check: FloatCheck, taken: Singles, given: Singles) -> Array:
+    """(n,) by how much an entry of each row may be wrong unseen. A row's norm times that of the weights bounds the sum of its
+    products' sizes (Cauchy and Schwarz)."""
+    slack: Array = check.slack * _norms(taken) + check.slack_output * _norms(given) + check.slack_anyway
     return slack
 
 
-def _require_shapes(projected: Doubles, vectors: Doubles, taken: Array, given: Array) -> None:
+def _norms(rows: Singles) -> Singles:
+    norms: Singles = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    return norms
+
+
+def _require_shapes(projected: Array, vectors: Array, taken: Array, given: Array) -> None:
     if taken.ndim != 2 or given.shape != (len(taken), len(vectors)) or taken.shape[1] != len(projected):
         raise ValueError(
             f"inputs {taken.shape} and outputs {given.shape}: (n, {len(projected)}) and (n, {len(vectors)})"

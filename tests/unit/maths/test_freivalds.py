@@ -81,7 +81,7 @@ def test_freivalds_an_honest_float_layer_passes_and_one_wrong_beyond_the_toleran
         taken = (scale * generator.normal(0, 1, (8, inner))).astype(np.float32)
         given_out = taken @ weights + bias
         assert float_holds(check, taken, given_out)
-        allowed = tolerance(check, taken)
+        allowed = tolerance(check, taken, given_out)
         for row in range(8):
             wrong = given_out.copy()
             wrong[row, generator.integers(outer)] += 2.5 * allowed[row]
