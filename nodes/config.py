@@ -58,6 +58,7 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     graphs: bool = True  # on CUDA: record a training step once and replay it
     threads: int = 1  # torch threads, and of one request's inference
     slots: int = 1  # requests that run at once here
+    model_bytes: int = 2 * 1024 * 1024 * 1024  # of published models' files resident here at once
     attack: str = ""  # devnet only: the lie that this node tells
     width: float = 1.0  # the part of a model's hidden units that this device can train
     slowdown: float = 1.0  # devnet only: training takes this many times as long

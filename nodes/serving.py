@@ -15,8 +15,9 @@ import hashlib
 import logging
 import os
 import time
-from collections import OrderedDict
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import Final, NamedTuple, Protocol
 
 import aiohttp
@@ -25,8 +26,9 @@ import numpy as np
 import numpy.typing as npt
 from aiohttp import web
 
-from middleware.errors import PeerFault, Unavailable
+from middleware.errors import ConfigurationError, PeerFault, Unavailable
 from middleware.infer import coding, inputs
+from middleware.infer.store import Budget, Full, Load, ModelStore, Ready, Wait, Weight
 from middleware.protocol import session as machine
 from middleware.protocol.session import (
     Answer,
@@ -45,7 +47,7 @@ from middleware.trust.access import require_active
 from middleware.trust.session import Half, SealedChannel, transcript_of
 from middleware.types import Node
 from middleware.wire.message import Signed, decode_stored
-from middleware.wire.model import ModelManifest
+from middleware.wire.model import MODEL_BYTES, ModelManifest, decode_model_manifest
 from middleware.wire.session import (
     DETAIL_BYTES,
     Busy,
@@ -72,6 +74,8 @@ CLOSE_SECONDS: Final = 2.0
 WINDOW: Final = 16  # requests of one session under way
 QUEUE_MS: Final = 2000.0  # a request that would wait longer is refused
 SESSIONS: Final = 256  # at once
+MOST_MODELS: Final = 64  # resident at once
+FIRST_LOAD_MS: Final = 1000.0  # that a model is taken to need before it was loaded once
 FREE: Final = 1 << 62  # units that may be unpaid where nothing is paid
 BACKOFF_MS: Final = 250.0  # after which a client may try the tier above again
 SMOOTHED: Final = 0.2  # weight of a new time in the mean
@@ -125,8 +129,9 @@ class Inference:
 
     def __init__(self, agent: Agent, licences: Licences, http: aiohttp.ClientSession | None = None) -> None:
         self.agent, self.licences, self.http = agent, licences, http
-        self.models: OrderedDict[bytes, LoadedModel] = OrderedDict()
+        self.models: dict[bytes, LoadedModel] = {}
         self.loading: dict[bytes, asyncio.Task[LoadedModel]] = {}
+        self.store = ModelStore(Budget(agent.config.model_bytes, float(MOST_MODELS)))
         self.slots = agent.config.slots
         self.threads = ThreadPoolExecutor(self.slots, thread_name_prefix="infer")
         self.above: dict[bytes, Line] = {}
@@ -140,21 +145,47 @@ class Inference:
 
     # ----------------------------------------------------------------------------------------------------------- models
 
-    async def model(self, root: bytes) -> LoadedModel:
-        """The model, loaded and timed; whoever asks meanwhile waits for the same work."""
-        found = self.models.get(root)
-        if found is not None:
-            return found
-        task = self.loading.get(root)
-        if task is None:
-            task = self.loading[root] = asyncio.create_task(self._load(root))
-            task.add_done_callback(lambda _: self.loading.pop(root, None))
-        return await asyncio.shield(task)
+    @asynccontextmanager
+    async def held(self, root: bytes) -> AsyncIterator[LoadedModel]:
+        """The model, loaded and timed, and not evicted as long as it is held; whoever asks meanwhile waits for the same work.
+        PeerFault("overloaded") where nothing that is idle could make room."""
+        if root not in self.store.weights:
+            manifest = decode_model_manifest(await self._fetch(root, MODEL_BYTES))
+            size = sum(file.length for file in manifest.files())
+            try:
+                self.store.publish(root, Weight(size, FIRST_LOAD_MS, 1.0))
+            except ConfigurationError as error:
+                raise PeerFault("overloaded", f"{error}") from error
+        task: asyncio.Task[LoadedModel] | None = None
+        match self.store.acquire(root):
+            case Full(why):
+                raise PeerFault("overloaded", why)
+            case Load(evicted):
+                for one in evicted:
+                    del self.models[one]
+                    LOG.info("model %s makes room", one.hex()[:16])
+                task = self.loading[root] = asyncio.create_task(self._load(root))
+                task.add_done_callback(lambda _: self.loading.pop(root, None))
+            case Wait():
+                task = self.loading[root]
+            case Ready():
+                pass
+        found = self.models[root] if task is None else await asyncio.shield(task)
+        try:
+            yield found
+        finally:
+            self.store.release(root)
 
     async def _load(self, root: bytes) -> LoadedModel:
-        found = await load(root, self._fetch, None, self.agent.config.threads)
-        await asyncio.get_running_loop().run_in_executor(self.threads, found.warm)
+        began = time.perf_counter()
+        try:
+            found = await load(root, self._fetch, None, self.agent.config.threads)
+            await asyncio.get_running_loop().run_in_executor(self.threads, found.warm)
+        except BaseException:
+            self.store.failed(root)
+            raise
         self.models[root] = found
+        self.store.loaded(root, 1000 * (time.perf_counter() - began))
         LOG.info("model %s, %s, is ready: %d segments", root.hex()[:16], found.manifest.name, found.held)
         return found
 
@@ -208,20 +239,27 @@ class Inference:
             raise PeerFault("wrong-parent", f"node {sender.id} does not stand below this one")
         agent.require_signed(hello, sender)
         admission = await self.licences.admit(message.root, message.user, sender)
-        loaded = await self.model(message.root)
+        async with self.held(message.root) as loaded:
+            await self._serve(socket, first.data, message, sender, admission, loaded)
+
+    async def _serve(
+        self, socket: web.WebSocketResponse, frame: bytes, message: Hello, sender: Node, admission: Admission,
+        loaded: LoadedModel,
+    ) -> None:  # fmt: skip
+        agent = self.agent
         half, self.numbers = Half.generate(os.urandom), self.numbers + 1
         above = await self._describe_above(loaded)
         allowance = admission.unpaid * loaded.manifest.units(0) if admission.price else FREE
         terms = agent.sign(
             Terms(
-                sender=agent.id, sequence=agent.sequence(), hello=hashlib.sha256(first.data).digest(), exchange=half.public,
+                sender=agent.id, sequence=agent.sequence(), hello=hashlib.sha256(frame).digest(), exchange=half.public,
                 session=self.numbers, price=admission.price, window=WINDOW, allowance=allowance,
                 queue_ms=self.queue_ms(), times=loaded.tails(), beyond_times=above.beyond_times,
                 beyond_bytes_per_second=above.beyond_bytes_per_second, beyond_ms=above.beyond_ms,
                 channel_units=self.licences.channel_units(message.root, message.user),
             )
         )  # fmt: skip
-        transcript = transcript_of(first.data, terms.stored())
+        transcript = transcript_of(frame, terms.stored())
         up, down = half.agree(message.exchange, transcript)
         largest = min(inputs.most_bytes(loaded.manifest) + 1024, agent.limits.tensor_bytes)
         await socket.send_bytes(terms.stored())
@@ -311,6 +349,14 @@ class Inference:
             "sessions": self.sessions,
             "queued": self.queued,
             "queue_ms": self.queue_ms(),
+            "memory": {
+                "resident_bytes": self.store.bytes,
+                "budget_bytes": self.store.budget.bytes,
+                "hits": self.store.hits,
+                "loads": self.store.loads,
+                "evictions": self.store.evictions,
+                "refusals": self.store.refusals,
+            },
             "models": {
                 root.hex(): {
                     "name": loaded.manifest.name,

@@ -19,8 +19,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import torch
-from torch import nn
 
 from devnet.bench.report import Row, write
 from devnet.serving import ServingWorld, serving
@@ -28,6 +26,9 @@ from devnet.toolchain import CONTRACTS
 from middleware.infer.export import export
 from middleware.infer.publish import assembled
 from middleware.infer.segments import cut
+from middleware.learn import models
+from middleware.learn.vector import bind
+from middleware.policy.architecture import parse
 from middleware.protocol.session import Ledger
 from middleware.trust.eip712 import Domain
 from middleware.trust.keys import AccountKey, KeyFile
@@ -42,15 +43,15 @@ ROUND_TRIPS: Final = 400
 PAYLOAD: Final = 100_000  # bytes
 
 
-def network() -> nn.Module:
-    """Vectors of 64 in 10 classes."""
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 10)).eval()
+def network(name: str) -> bytes:
+    """The ONNX bytes of a model by its full name, with its first values."""
+    module = bind(models.build(name), models.initial(name, 0)).module
+    return export(module, parse(name).shape)
 
 
 async def stream(world: ServingWorld, keys: KeyFile) -> dict[str, Any]:
     """10,000 requests, paid; what every party says of them."""
-    model, files = assembled("paid", cut(export(network(), (64,))), unit_macs=1000)
+    model, files = assembled("paid", cut(network("mlp:64-256-10")), unit_macs=1000)
     root = await world.publish(model, files, PRICE)
     await world.market.mint(keys.account.address, DEPOSIT)
     async with world.fleet.ledger() as ledger:
@@ -125,8 +126,7 @@ async def plain_tcp() -> float:
 
 async def sealed(world: ServingWorld) -> float:
     """Microseconds p50 of 100 kB through a sealed session to the edge process and its short answer."""
-    module = nn.Sequential(nn.Flatten(1), nn.Linear(30_000, 2)).eval()
-    model, files = assembled("wide", cut(export(module, (30_000,)), 1))
+    model, files = assembled("wide", cut(network("mlp:30000-2"), 1))
     await world.publish(model, files)
     async with world.session("wide", forced="raw") as session:
         line = session.running.line

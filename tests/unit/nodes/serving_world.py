@@ -103,7 +103,9 @@ class Member:
         self.context, self.limits = CONTEXT, LIMITS
         self.blobs = Blobs(folder / f"blobs-{number}")
         self.meters = Meters()
-        self.config = SimpleNamespace(slots=1, threads=1, parent=world.bases.get(CLOUD, ""))
+        self.config = SimpleNamespace(
+            slots=1, threads=1, model_bytes=world.model_bytes, parent=world.bases.get(CLOUD, "")
+        )
         self.index = SimpleNamespace(roster=lambda: world.roster)
         self.pool = ThreadPoolExecutor(1)
         self.faults: list[BaseException] = []
@@ -150,6 +152,7 @@ class World:
         self.members: dict[int, Member] = {}
         self.served: dict[int, Inference] = {}
         self.runners: dict[int, web.AppRunner] = {}
+        self.model_bytes = 1 << 30
         self.books = Books({self.keys[DEVICE][1].address})
         self.http: aiohttp.ClientSession | None = None
 

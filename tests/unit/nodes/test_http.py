@@ -10,6 +10,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from middleware.errors import FAULTS, PeerFault, Unavailable
@@ -43,6 +44,12 @@ class Reader:
 
     async def refuse(self, signed: Signed[Message], upload: Upload) -> bytes:
         raise PeerFault(self.fault, "because")
+
+    async def obtain(self, digest: bytes) -> bool:
+        return self.blobs.has(digest)
+
+    async def session(self, request: web.Request) -> web.StreamResponse:
+        raise PeerFault("unknown", "nothing is served here")
 
     def status(self) -> dict[str, object]:
         return {"name": "reader"}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,8 @@ import torch
 from middleware.errors import ConfigurationError, PeerFault, Unavailable
 from middleware.infer import inputs
 from middleware.infer.plan import Constraints
-from middleware.wire.model import root_of
+from middleware.infer.store import Budget
+from middleware.wire.model import encode_model_manifest, root_of
 from nodes.line import Refused
 from tests.unit.nodes.serving_world import CLOUD, EDGE, built, world
 
@@ -170,3 +173,25 @@ async def test_unpaid_work_is_refused_at_the_allowance(tmp_path: Path) -> None:
                 await session(picture)
             with pytest.raises(Unavailable, match="units are unpaid"):
                 await session(pictures(1)[0])
+
+
+async def test_a_model_in_use_is_never_evicted_and_an_idle_one_makes_room(tmp_path: Path) -> None:
+    first, files, _ = built()
+    second = msgspec.structs.replace(first, name="another")
+    files = {**files, root_of(second): encode_model_manifest(second)}
+    async with world(tmp_path, files) as here:
+        here.served[EDGE].store.budget = Budget(1 + sum(file.length for file in first.files()))
+        async with await here.session(root_of(first), forced="f32@2") as session:
+            await session(pictures(1)[0])
+            other = await here.session(root_of(second), forced="f32@2")
+            with pytest.raises(Refused, match="overloaded: every model that could make room is in use"):
+                await other._open()
+            other.thread.shutdown()
+        for _ in range(100):
+            if here.served[EDGE].store.idle(root_of(first)):
+                break
+            await asyncio.sleep(0)
+        async with await here.session(root_of(second), forced="f32@2") as session:
+            assert (await session(pictures(1)[0])).tier == "edge"
+        memory = here.served[EDGE].report()["memory"]
+        assert memory["evictions"] == 1 and memory["resident_bytes"] <= memory["budget_bytes"]  # type: ignore[index]
