@@ -14,8 +14,9 @@ What goes first is what has the least priority:
     lru          when it was last asked for
     fifo         when it came
 
-Size is the larger of the shares of the two budgets. The first is what the second becomes when there are few things of which
-each is known: with eight models L ages what is popular almost as fast as what is not (`make bench Q=infer-tenancy`).
+Size is the larger of the shares of the two budgets. Both kinds of gdsf hit more than the other two; the second clings to what
+was popular for long, because its count never falls, and loses that lead when others become popular (`make bench
+Q=infer-tenancy`, which also shows how near the first comes to the best policy there can be).
 
 `placement` says offline, from rates that are known, which models to keep: a knapsack, solved exactly.
 """
