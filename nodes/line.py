@@ -120,24 +120,37 @@ class Line:
                 http.ws_connect(base + PATH, max_msg_size=inputs.most_bytes(model) + 1024, compress=0, autoping=True),
                 OPEN_SECONDS,
             )
-            await socket.send_bytes(hello.stored())
-            first = await socket.receive(OPEN_SECONDS)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise Unavailable(f"{base} opens no session ({type(error).__name__}); is that node running?") from error
+        try:
+            frame = await cls._terms(socket, base, hello.stored())
+            terms: Signed[Terms] = decode_stored(frame, Terms, who.limits)
+            if terms.message.sender != server.id or terms.message.hello != hashlib.sha256(hello.stored()).digest():
+                raise PeerFault("mismatch", f"terms of node {terms.message.sender} for another hello than ours")
+            require_message_signature(who.context, server.net_key, terms)
+        except BaseException:
+            await socket.close()
+            raise
+        transcript = transcript_of(hello.stored(), frame)
+        up, down = half.agree(terms.message.exchange, transcript)
+        largest = max(RECORD_BYTES, inputs.most_bytes(model))
+        channel = SealedChannel(terms.message.session, up, down, largest)
+        return cls(socket, channel, Asking(transcript, model, terms.message.window), terms.message)
+
+    @staticmethod
+    async def _terms(socket: aiohttp.ClientWebSocketResponse, base: str, hello: bytes) -> bytes:
+        """The frame with which the server answers a hello; raises Refused or Unavailable where it does not."""
+        try:
+            await socket.send_bytes(hello)
+            first = await socket.receive(OPEN_SECONDS)
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise Unavailable(f"{base} states no terms ({type(error).__name__})") from error
         if first.type is aiohttp.WSMsgType.TEXT:
             refusal = msgspec.json.decode(first.data, type=Busy)
             raise Refused(refusal.code, refusal.detail, refusal.retry_ms)
         if first.type is not aiohttp.WSMsgType.BINARY:
             raise Unavailable(f"{base} ended the session before it began")
-        terms: Signed[Terms] = decode_stored(first.data, Terms, who.limits)
-        if terms.message.sender != server.id or terms.message.hello != hashlib.sha256(hello.stored()).digest():
-            raise PeerFault("mismatch", f"terms of node {terms.message.sender} for another hello than ours")
-        require_message_signature(who.context, server.net_key, terms)
-        transcript = transcript_of(hello.stored(), first.data)
-        up, down = half.agree(terms.message.exchange, transcript)
-        largest = max(RECORD_BYTES, inputs.most_bytes(model))
-        channel = SealedChannel(terms.message.session, up, down, largest)
-        return cls(socket, channel, Asking(transcript, model, terms.message.window), terms.message)
+        return bytes(first.data)
 
     async def pay(self, voucher: bytes) -> None:
         """Hand over a voucher for everything that was answered."""

@@ -29,7 +29,7 @@ def photographs(count: int, seed: int = 0, side: int = SIDE) -> npt.NDArray[np.u
     made = []
     for number in range(count):
         whole = wholes[number % 2]
-        edge = int(numbers.integers(side // 2, min(whole.size)))
+        edge = int(numbers.integers(7 * min(whole.size) // 10, min(whole.size)))
         left, top = int(numbers.integers(0, whole.width - edge + 1)), int(numbers.integers(0, whole.height - edge + 1))
         made.append(np.asarray(whole.crop((left, top, left + edge, top + edge)).resize((side, side))))
     return np.stack(made)
