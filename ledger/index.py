@@ -48,6 +48,7 @@ from ledger.events import (
     TaskCreated,
     TaskEnded,
 )
+from ledger.licences import Licences
 from middleware.errors import OurFault, PeerFault
 from middleware.policy import Task
 from middleware.ports import Batch, Cursor, Head
@@ -105,7 +106,8 @@ class Punished(msgspec.Struct, frozen=True):
 class Index:
     """The fold. `entries` is everything that was folded, in order. Tasks and nodes are by id; `funded` is by task,
     `claimed` by (task, node), both in token units. `forced` and `struck` (the first round that does not count) are by
-    task, `checkpoints` by node; `demands` and `challenges` are the open ones, by id."""
+    task, `checkpoints` by node; `demands` and `challenges` are the open ones, by id.
+    `licences` is what concerns published models."""
 
     def __init__(self) -> None:
         self.head: Head | None = None
@@ -128,6 +130,7 @@ class Index:
         self.checkpoints: dict[int, list[RecordedLog]] = {}
         self.slashes: list[Punished] = []
         self.proven: list[Proven] = []
+        self.licences = Licences()
         self.demands: dict[int, Demanded] = {}
         self.challenges: dict[int, Challenged] = {}
         self._batches: dict[int, list[tuple[int, DeviceBatch]]] = {}
@@ -381,6 +384,8 @@ class Index:
                 self.funded[event.task] = self.funded.get(event.task, 0) - event.amount
             case Claimed():
                 self.claimed[event.task, event.node] = event.cumulative
+            case _:
+                self.licences.take(event, at)
 
     def _create(self, event: TaskCreated, block: int) -> None:
         try:

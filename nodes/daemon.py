@@ -12,8 +12,11 @@ import logging
 import os
 import signal
 import sys
+import time
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import aiohttp
 import uvloop
@@ -22,10 +25,11 @@ from aiohttp import web
 from ledger.client import AddressBook
 from ledger.connect import connect
 from ledger.outbox import Outbox
-from middleware.errors import ConfigurationError, DrystoneError
+from middleware.errors import ConfigurationError, DrystoneError, PeerFault, Unavailable
 from middleware.trust.keys import KeyFile
 from middleware.types import Tier
 from middleware.wire.commitment import Context
+from middleware.wire.model import decode_model_manifest
 from nodes.agent import Agent
 from nodes.chain import ChainView
 from nodes.config import Settings, read_config
@@ -34,16 +38,23 @@ from nodes.store import Blobs, Store
 from nodes.tiers import Capability, capability, status
 from nodes.workloads import Workloads
 
+if TYPE_CHECKING:
+    from nodes.serving import Inference
+
 LOG = logging.getLogger("drystone")
 EXIT_FAULT = 1
+LOOK_SECONDS = 0.5  # between two looks at the ledger for blobs that nobody knows
 HEAD_FILE = "ledger.head"  # in the state folder: the newest block of a local log that this node saw
 
 
 class Node:
     """One running node, as the routes see it (`http.Served`)."""
 
-    def __init__(self, agent: Agent, work: Capability) -> None:
-        self.agent, self.work = agent, work
+    def __init__(self, agent: Agent, work: Capability, models: bytes, http: aiohttp.ClientSession) -> None:
+        """`models`: the address of that contract; `http`: for sessions with the tier above."""
+        self.agent, self.work, self.models, self.http = agent, work, models, http
+        self.inference: Inference | None = None
+        self.looked = 0.0  # at the ledger, for a blob that nobody knew
         self.limits = agent.limits
         self.meters: Meters = agent.meters
         self.blobs: Blobs = agent.blobs
@@ -53,11 +64,57 @@ class Node:
     def ready(self) -> bool:
         return self.agent.id != 0
 
+    async def obtain(self, digest: bytes) -> bool:
+        if self.blobs.has(digest):
+            return True
+        if self.agent.link is None:
+            return False
+        if not self._published(digest) and time.monotonic() - self.looked > LOOK_SECONDS:
+            self.looked = (
+                time.monotonic()
+            )  # it may have been published a moment ago; asking again and again costs us nothing
+            await self.agent.view.refresh()
+        if not self._published(digest):
+            return False
+        try:
+            await self.agent.fetch(digest, self.limits.blob_bytes)
+        except (Unavailable, PeerFault) as error:
+            LOG.debug("blob %s of a model is not above either: %s", digest.hex()[:16], error)
+            return False
+        return True
+
+    def _published(self, digest: bytes) -> bool:
+        published = self.agent.index.licences.models
+        return digest in published or digest in missing_files(published, self.blobs)
+
     def awaits(self, digest: bytes) -> bool:
-        return any(batch.list == digest for batch in self.agent.index.unlisted())
+        if any(batch.list == digest for batch in self.agent.index.unlisted()):
+            return True
+        published = self.agent.index.licences.models
+        if self.agent.config.rank is not Tier.CLOUD or not published:
+            return False
+        if digest in published:
+            return not self.blobs.has(digest)
+        return digest in missing_files(published, self.blobs)
 
     def status(self) -> dict[str, object]:
-        return status(self.agent, self.work)
+        found = status(self.agent, self.work)
+        if self.inference is not None:
+            found["inference"] = self.inference.report()
+        return found
+
+    async def session(self, request: web.Request) -> web.StreamResponse:
+        if self.inference is None:  # onnxruntime is loaded by the first session, not by a node that never serves one
+            from nodes.licences import LedgerLicences
+            from nodes.serving import Inference
+
+            above = self.http if self.agent.link is not None else None
+            self.inference = Inference(self.agent, LedgerLicences(self.agent, self.models), above)
+        return await self.inference.connect(request)
+
+    async def close(self) -> None:
+        if self.inference is not None:
+            await self.inference.close()
 
     async def proof(self, task: int, round: int, node: int) -> bytes | None:
         return await self.work.proof(task, round, node)
@@ -87,7 +144,9 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         )
         work = capability(agent, Workloads(settings), outbox)
         if config.listen:
-            await _serve(stack, Node(agent, work), config.address)
+            node = Node(agent, work, book.models, session)
+            stack.push_async_callback(node.close)
+            await _serve(stack, node, config.address)
         LOG.info(
             "node %s, tier %s, key %s, ledger %s, %s, config in %s", config.name, config.tier,
             keys.network.public.hex()[:12], book.rpc, f"listening on {config.listen}" if config.listen else "calls out only",
@@ -123,6 +182,16 @@ async def _serve(stack: AsyncExitStack, node: Node, address: tuple[str, int]) ->
         raise ConfigurationError(
             f"cannot listen on {address[0]}:{address[1]}: {error.strerror}; choose another port"
         ) from error
+
+
+def missing_files(published: Iterable[bytes], blobs: Blobs) -> set[bytes]:
+    """The files that published models' manifests name and this node lacks: whoever published them may bring them."""
+    found: set[bytes] = set()
+    for root in published:
+        data = blobs.get(root)
+        if data is not None:
+            found |= {one.digest for one in decode_model_manifest(data).files() if not blobs.has(one.digest)}
+    return found
 
 
 def read_keys(path: Path) -> KeyFile:

@@ -4,6 +4,7 @@
     GET  /v1/upload/DIGEST        {"bytes": how much of that body is here}
     GET  /v1/blob/DIGEST          a content-addressed blob (Range is honoured)
     GET  /v1/proof/TASK/ROUND/NODE   where a node's update stands in the anchored record
+    GET  /v1/session              WebSocket: a session of shared inference (`nodes.serving`)
     GET  /status                  what this node is, does and waits for
     GET  /metrics                 Prometheus
 
@@ -150,6 +151,10 @@ class Served(Protocol):
         """Whether the node is active on the ledger."""
         ...
 
+    async def obtain(self, digest: bytes) -> bool:
+        """Whether the blob is here, fetched from above if it belongs to a published model."""
+        ...
+
     def awaits(self, digest: bytes) -> bool:
         """Whether the ledger names this blob and nobody has brought it yet: anybody may."""
         ...
@@ -157,6 +162,10 @@ class Served(Protocol):
     def status(self) -> dict[str, object]: ...
 
     async def proof(self, task: int, round: int, node: int) -> bytes | None: ...
+
+    async def session(self, request: web.Request) -> web.StreamResponse:
+        """Serve one session of shared inference, or refuse it."""
+        ...
 
 
 def application(node: Served) -> web.Application:
@@ -168,6 +177,7 @@ def application(node: Served) -> web.Application:
     app.router.add_get("/v1/blob/{digest}", routes.blob)
     app.router.add_put("/v1/blob/{digest}", routes.take_blob)
     app.router.add_get("/v1/proof/{task}/{round}/{node}", routes.proof)
+    app.router.add_get("/v1/session", routes.session)
     app.router.add_get("/status", routes.status)
     app.router.add_get("/metrics", routes.metrics)
     return app
@@ -236,7 +246,7 @@ class Routes:
 
     async def blob(self, request: web.Request) -> web.StreamResponse:
         digest = _digest(request)
-        if not self.node.blobs.has(digest):
+        if not await self.node.obtain(digest):
             return _json({"code": "", "detail": f"no blob {digest.hex()} here"}, 404)
         return web.FileResponse(self.node.blobs.path(digest), chunk_size=1 << 20)
 
@@ -257,6 +267,15 @@ class Routes:
         if proof is None:
             return _json({"code": "", "detail": "no such update in the record"}, 404)
         return web.Response(body=proof, content_type=FRAME_TYPE)
+
+    async def session(self, request: web.Request) -> web.StreamResponse:
+        if not self.node.ready:
+            raise PeerFault("overloaded", "this node is still joining the ledger")
+        self.in_service -= 1  # a session is long and mostly waits: it has a limit of its own
+        try:
+            return await self.node.session(request)
+        finally:
+            self.in_service += 1
 
     async def status(self, request: web.Request) -> web.Response:
         return _json(self.node.status())

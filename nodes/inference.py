@@ -57,6 +57,7 @@ NEWEST: Final = 0.3  # weight of a new measurement of the link and of the edge
 SAMPLE_REQUESTS: Final = (
     25  # after which a device that sends nothing measures the link, and every second time sends one
 )
+WORTH_A_HOP: Final = 0.1  # of the cost: going past the edge for less is not worth one more tier that can fail
 REOPEN_SECONDS: Final = 0.5  # between two tries to reach an edge that is gone
 ANSWER_SECONDS: Final = 5.0  # after which a request that is under way is run here
 WATTS: Final = 2.5  # of a device's processor while it computes: a phone's core under load (model, no meter)
@@ -96,6 +97,10 @@ class Wallet(Protocol):
 
     channel: bytes
 
+    def begin(self) -> None:
+        """A line was opened: units count from nothing again."""
+        ...
+
     def voucher(self, units: int, chain: bytes) -> bytes:
         """Signed, for so many units of this session in all, over its chain of receipts."""
         ...
@@ -131,11 +136,13 @@ class DeviceSession:
         self.edge_scale, self.edge_queue = 1.0, 0.0
         self.edge_times: dict[tuple[int, int], float] = {}
         self.encode_ms: dict[str, float] = {}
+        self.prepare_ms = 0.0
         self.planned: Plan | Infeasible | None = None
         self.planned_on: tuple[float, ...] = ()
         self.since_plan = self.silent = self.requests = 0
         self.plans: list[tuple[int, str, str]] = []  # (request, way, why) of every change of plan
         self.why_alone = "" if reach is not None else "no edge is configured"
+        self.unlicensed = ""  # why this user may not run this model
         self.counts: dict[str, int] = {}
         self.totals = dict.fromkeys(PARTS, 0.0)
         self.sent = self.returned = self.units = self.degraded = 0
@@ -147,7 +154,8 @@ class DeviceSession:
         if self.reach is not None:
             try:
                 await self._open()
-            except Unavailable as error:
+            except (Unavailable, PeerFault) as error:
+                self._require_licensed(error)
                 self.why_alone = str(error)
         self._plan("start")
         return self
@@ -166,7 +174,10 @@ class DeviceSession:
 
     async def __call__(self, sample: Sample) -> Reply:
         """The answer to one sample. Raises ConfigurationError for a sample that the model does not take or constraints that
-        nothing meets, Unavailable where neither an edge nor this device can answer."""
+        nothing meets, Unavailable where neither an edge nor this device can answer, PeerFault("unlicensed") once the ledger
+        says no, whatever this device holds."""
+        if self.unlicensed:
+            raise PeerFault("unlicensed", self.unlicensed)
         self.requests += 1
         began = time.perf_counter()
         tensor = await self.run_here(inputs.prepared, self.model, sample)
@@ -185,6 +196,7 @@ class DeviceSession:
         last = len(self.model.segments)
         parts = dict.fromkeys(PARTS, 0.0)
         parts["pre"] = pre
+        self.prepare_ms += NEWEST * (pre - self.prepare_ms)
         place, answer, crossing = await self._head(way, tensor, parts)
         if answer is not None:
             name = "device" if place == last else f"exit@{place}"
@@ -199,6 +211,7 @@ class DeviceSession:
         try:
             answered = await self._ask(Course(way.front, way.middle, form, way.beyond or ""), payload)  # type: ignore[arg-type]
         except (Unavailable, PeerFault) as error:
+            self._require_licensed(error)
             return await self._alone(way, tensor, crossing, parts, began, str(error))
         result = answered.result
         above = result.queue_ms + result.decode_ms + result.compute_ms + result.beyond_ms
@@ -244,8 +257,7 @@ class DeviceSession:
 
     async def _ask(self, course: Course, payload: bytes) -> Answered:
         line = self.line
-        if line is None or line.broken:
-            self._lost(line.broken if line is not None else self.why_alone)
+        if line is None:
             raise Unavailable(self.why_alone)
         try:
             answered = await asyncio.wait_for(line.ask(course, payload), ANSWER_SECONDS)
@@ -308,10 +320,16 @@ class DeviceSession:
 
     def world(self, cloudless: bool = False) -> World:
         """What was measured, as the planner takes it."""
-        heads = self.loaded.heads()
+        heads = self.loaded.times()
         if self.slowdown > 1:
             heads = Times({key: ms * self.slowdown for key, ms in heads.measured.items()}, heads.segments)
-        device = Place(heads, watts=WATTS, joules_per_byte=JOULES_PER_BYTE, encode_ms=self.encode_ms)
+        device = Place(
+            heads,
+            watts=WATTS,
+            joules_per_byte=JOULES_PER_BYTE,
+            encode_ms=self.encode_ms,
+            prepare_ms=self.prepare_ms,
+        )
         line, count = self.line, len(self.model.segments)
         if line is None or line.broken or self.rate <= 0:
             return World(device)
@@ -326,6 +344,8 @@ class DeviceSession:
     def _plan(self, why: str, cloudless: bool = False) -> None:
         world = self.world(cloudless)
         found = plan(self.model, world, self.constraints, self.weights)
+        if isinstance(found, Plan):
+            found = _nearer(found, len(self.model.segments))
         if self.forced:
             found = self._forced(found, world)
         before = self.planned.way if isinstance(self.planned, Plan) else None
@@ -357,7 +377,10 @@ class DeviceSession:
         """As planned; None where nothing is allowed because the edge is away."""
         self.since_plan += 1
         if self.line is not None and self.line.broken:
+            fault = self.line.fault
             self._lost(self.line.broken)
+            if fault is not None:
+                self._require_licensed(fault)
         self._reopen_if_due()
         if self._changed():
             self._plan("what was measured has changed")
@@ -435,6 +458,7 @@ class DeviceSession:
         line = await Line.open(self.http, reach.base, reach.who, reach.edge, self.loaded.root, self.model)
         if self.wallet is not None:
             line.payment = self.wallet.channel
+            self.wallet.begin()
         self.edge_times = {(first, last): ms for first, last, ms in line.terms.times}
         self.edge_scale, self.edge_queue = 1.0, line.terms.queue_ms
         self.line, self.why_alone = line, ""
@@ -470,6 +494,13 @@ class DeviceSession:
             self.why_alone = str(error)
             return
         self._plan("the edge is back")
+
+    def _require_licensed(self, error: Exception) -> None:
+        """An edge that says no for want of a licence is believed: this device stops, though it could go on."""
+        code = error.code if isinstance(error, (Refused, PeerFault)) else ""
+        if code == "unlicensed":
+            self.unlicensed = error.detail if isinstance(error, PeerFault) else str(error)
+            raise PeerFault("unlicensed", self.unlicensed) from error
 
     async def _pay(self, line: Line) -> None:
         if self.wallet is None or line.broken or line.state.ledger.units == line.state.paid:
@@ -511,3 +542,16 @@ class DeviceSession:
         self.last_told = time.monotonic()
         if self.told is not None:
             self.told.write_text(json.dumps({**self.report(), "time": time.time(), "open": not final}))
+
+
+def _nearer(found: Plan, last: int) -> Plan:
+    """The same plan, or where the best way goes past the edge and one that does not costs hardly more, with that one chosen."""
+    if found.way.middle == last:
+        return found
+    within = (1 + WORTH_A_HOP) * found.best.cost
+    near = next(
+        (one for one in found.others if not one.refused and one.way.middle == last and one.cost <= within), None
+    )
+    if near is None:
+        return found
+    return Plan(near, (found.best, *(one for one in found.others if one != near)))

@@ -55,7 +55,8 @@ Floats = npt.NDArray[np.float32]
 
 
 class Refused(Unavailable):
-    """The server did not take a request. `code` is its reason, `retry_ms` when to try again (0: never)."""
+    """The server did not take a request, or ended the session. `code` is its reason, `retry_ms` when to try again (0:
+    never)."""
 
     def __init__(self, code: str, detail: str, retry_ms: float) -> None:
         self.code, self.retry_ms = code, retry_ms
@@ -99,6 +100,7 @@ class Line:
         self.room = asyncio.Semaphore(terms.window)
         self.closed: asyncio.Future[Close] = asyncio.get_running_loop().create_future()
         self.broken = ""
+        self.fault: PeerFault | None = None  # what the server, or we, ended it for
         self.degraded = ""
         self.bytes_up = self.bytes_down = 0
         self.reader = asyncio.create_task(self._read())
@@ -209,7 +211,7 @@ class Line:
 
     async def _send(self, record: Record, request: int = 0) -> None:
         if self.broken:
-            raise Unavailable(self.broken)
+            raise self.fault or Unavailable(self.broken)
         frame = self.channel.seal(record, request)
         self.bytes_up += len(frame)
         try:
@@ -223,7 +225,7 @@ class Line:
         pending: list[asyncio.Future[Any]] = [*self.waiting.values(), *self.probes]
         for future in pending:
             if not future.done():
-                future.set_exception(Unavailable(self.broken))
+                future.set_exception(self.fault or Unavailable(self.broken))
         self.probes.clear()
 
     async def _read(self) -> None:
@@ -236,7 +238,8 @@ class Line:
                 self._take(request, record, len(message.data))
             self._break("the server ended the session")
         except PeerFault as fault:
-            LOG.warning("the session ends on the server's fault: %s", fault)
+            LOG.warning("the session ends: %s", fault)
+            self.fault = fault
             self._break(str(fault))
         except (aiohttp.ClientError, ConnectionError, OSError) as error:
             self._break(f"the line broke: {error}")

@@ -1,8 +1,9 @@
 """Published models on a node that runs them: fetched by digest, loaded once, measured here.
 
-A model is ready when all files that this node may hold are here and each stretch that a plan can ask for has been timed. Single
-segments are timed, and the whole; what a stretch takes is its segments' sum, scaled by what the whole takes against the sum of
-all, until requests show better (an exponentially weighted mean a stretch).
+A model is ready when all files that this node may hold are here and each stretch that a plan can ask for has been timed: on a
+device those from the input on, on a server those to the end. Stretches are timed as they are run, since segments do not add up: a
+runtime lays tensors out anew at every border (up to twice the time in all, for networks of small layers). What is left, in the
+middle of three tiers, is the difference of two that were. Requests correct the times as they pass, by an exponential mean.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from middleware.wire.model import MODEL_BYTES, Branch, File, ModelManifest, deco
 Floats = npt.NDArray[np.float32]
 
 ROUNDS: Final = 3  # timings of one stretch, of which the median counts
-NEWEST: Final = 0.1  # weight of a new time in the mean
+NEWEST: Final = 0.3  # weight of a new time in the mean
 
 Fetch = Callable[[bytes, int], Awaitable[bytes]]
 """(digest, most bytes) -> the blob."""
@@ -32,66 +33,57 @@ class LoadedModel:
     """A model and what runs it here. `files` are the ONNX bytes of its segments, empty where this node may not hold one."""
 
     def __init__(
-        self, root: bytes, manifest: ModelManifest, files: Sequence[bytes], extra: dict[bytes, bytes], threads: int
-    ) -> None:
+        self, root: bytes, manifest: ModelManifest, files: Sequence[bytes], extra: dict[bytes, bytes], threads: int,
+        serves: bool = False,
+    ) -> None:  # fmt: skip
+        """`serves`: requests come from below and start anywhere; otherwise they start here, at the input."""
+
         def beside(found: Iterable[tuple[int, File]]) -> dict[int, Runner]:
             return {place: Runner([extra[one.digest]], threads) for place, one in found if one.digest in extra}
 
-        self.root, self.manifest = root, manifest
+        self.root, self.manifest, self.serves = root, manifest, serves
         self.runner = Runner(files, threads)
         self.branches = beside((one.after, one.file) for one in manifest.branches)
         self.encoders = beside((one.after, one.encoder) for one in manifest.coders)
         self.decoders = beside((one.after, one.decoder) for one in manifest.coders)
         self.held = next((place for place, data in enumerate(files) if not data), len(files))
         self.measured: dict[tuple[int, int], float] = {}
-        self.scale = 1.0
 
     def warm(self, clock: Callable[[], float] = time.perf_counter) -> None:
-        """Time every segment that is held, and the whole."""
-        tensor: Floats = np.zeros((1, *self.manifest.taken), np.float32)
-        for place in range(self.held):
-            ms, tensor = self._timed(place, place + 1, tensor, clock)
-            self.measured[place, place + 1] = ms
-        if self.held > 1:
-            whole, _ = self._timed(0, self.held, np.zeros((1, *self.manifest.taken), np.float32), clock)
-            self.scale = whole / max(1e-9, sum(self.measured[place, place + 1] for place in range(self.held)))
-            self.measured[0, self.held] = whole
+        """Time what this node would run: every stretch up to the end where it holds all, else every one from the input on."""
+        last = len(self.manifest.segments)
+        for place in range(self.held) if self.serves else ():
+            self.measured[place, last] = self._timed(place, last, self._zeros(place), clock)
+        starts = () if self.serves else (0, *sorted(self.branches))
+        for start in starts:
+            for end in range(start + 1, self.held + 1):
+                self.measured[start, end] = self._timed(start, end, self._zeros(start), clock)
 
-    def _timed(self, first: int, last: int, tensor: Floats, clock: Callable[[], float]) -> tuple[float, Floats]:
-        given = self.runner.run(first, last, tensor)  # the first run also makes the session
+    def _zeros(self, place: int) -> Floats:
+        return np.zeros((1, *self.manifest.crossing(place)), np.float32)
+
+    def _timed(self, first: int, last: int, tensor: Floats, clock: Callable[[], float]) -> float:
+        self.runner.run(first, last, tensor)  # the first run also makes the session
         times = []
         for _ in range(ROUNDS):
             began = clock()
-            given = self.runner.run(first, last, tensor)
+            self.runner.run(first, last, tensor)
             times.append(1000 * (clock() - began))
-        return sorted(times)[ROUNDS // 2], given
+        return sorted(times)[ROUNDS // 2]
 
     def noted(self, first: int, last: int, ms: float) -> None:
         """A stretch was run for a request and took so long."""
         known = self.measured.get((first, last))
         self.measured[first, last] = ms if known is None else (1 - NEWEST) * known + NEWEST * ms
 
-    def ms(self, first: int, last: int) -> float:
-        found = self.measured.get((first, last))
-        if found is not None:
-            return found
-        return self.scale * sum(self.measured.get((place, place + 1), 0.0) for place in range(first, last))
-
-    def times(self, stretches: Sequence[tuple[int, int]]) -> tuple[tuple[int, int, float], ...]:
-        """(first, last, milliseconds) as an offer states them."""
-        return tuple((first, last, self.ms(first, last)) for first, last in stretches if first < last <= self.held)
+    def times(self) -> Times:
+        """What was measured, as the planner takes it."""
+        return Times(dict(self.measured), len(self.manifest.segments))
 
     def tails(self) -> tuple[tuple[int, int, float], ...]:
-        """Of every stretch up to the end, and of every single segment."""
+        """(first, last, milliseconds) of every stretch to the end, as an offer states them."""
         last = len(self.manifest.segments)
-        ends = [(place, last) for place in range(last)]
-        return self.times([*ends, *((place, place + 1) for place in range(last - 1))])
-
-    def heads(self) -> Times:
-        """What the planner of a device needs: every stretch from the input on, and from every branch on."""
-        starts = [0, *sorted(self.branches)]
-        found = {(first, last): self.ms(first, last) for first in starts for last in range(first + 1, self.held + 1)}
-        return Times(found, len(self.manifest.segments))
+        return tuple((first, end, ms) for (first, end), ms in sorted(self.measured.items()) if end == last)
 
 
 async def load(root: bytes, fetch: Fetch, held: int | None = None, threads: int = 1) -> LoadedModel:
@@ -114,7 +106,7 @@ async def load(root: bytes, fetch: Fetch, held: int | None = None, threads: int 
         elif pair.after <= count:
             wanted.append(pair.encoder)
     extra = {one.digest: await file(one) for one in wanted}
-    return LoadedModel(root, manifest, files, extra, threads)
+    return LoadedModel(root, manifest, files, extra, threads, held is None)
 
 
 def sure(branch: Branch, logits: npt.NDArray[Any]) -> bool:

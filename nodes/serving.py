@@ -72,6 +72,7 @@ CLOSE_SECONDS: Final = 2.0
 WINDOW: Final = 16  # requests of one session under way
 QUEUE_MS: Final = 2000.0  # a request that would wait longer is refused
 SESSIONS: Final = 256  # at once
+FREE: Final = 1 << 62  # units that may be unpaid where nothing is paid
 BACKOFF_MS: Final = 250.0  # after which a client may try the tier above again
 SMOOTHED: Final = 0.2  # weight of a new time in the mean
 
@@ -79,10 +80,11 @@ Floats = npt.NDArray[np.float32]
 
 
 class Admission(NamedTuple):
-    """What the ledger says of a model and a user: token units a unit of work, and how many units may be unpaid."""
+    """What the ledger says of a model and a user: token units a unit of work, and how many requests of the whole model may be
+    unpaid where that is not 0."""
 
     price: int
-    allowance: int
+    unpaid: int
 
 
 class Till(Protocol):
@@ -105,7 +107,7 @@ class Licences(Protocol):
         """Why a session that is open must end, or ""."""
         ...
 
-    def till(self, root: bytes, user: bytes, channel: bytes) -> Till | None:
+    def till(self, root: bytes, user: bytes, channel: bytes, sender: Node) -> Till | None:
         """None where nothing is paid. PeerFault for a channel that is not this user's, or not for this node."""
         ...
 
@@ -209,10 +211,11 @@ class Inference:
         loaded = await self.model(message.root)
         half, self.numbers = Half.generate(os.urandom), self.numbers + 1
         above = await self._describe_above(loaded)
+        allowance = admission.unpaid * loaded.manifest.units(0) if admission.price else FREE
         terms = agent.sign(
             Terms(
                 sender=agent.id, sequence=agent.sequence(), hello=hashlib.sha256(first.data).digest(), exchange=half.public,
-                session=self.numbers, price=admission.price, window=WINDOW, allowance=admission.allowance,
+                session=self.numbers, price=admission.price, window=WINDOW, allowance=allowance,
                 queue_ms=self.queue_ms(), times=loaded.tails(), beyond_times=above.beyond_times,
                 beyond_bytes_per_second=above.beyond_bytes_per_second, beyond_ms=above.beyond_ms,
                 channel_units=self.licences.channel_units(message.root, message.user),
@@ -222,7 +225,7 @@ class Inference:
         up, down = half.agree(message.exchange, transcript)
         largest = min(inputs.most_bytes(loaded.manifest) + 1024, agent.limits.tensor_bytes)
         await socket.send_bytes(terms.stored())
-        state = Serving(transcript, loaded.manifest, WINDOW, admission.allowance)
+        state = Serving(transcript, loaded.manifest, WINDOW, allowance)
         channel = SealedChannel(self.numbers, down, up, largest)
         await Conversation(self, socket, channel, state, loaded, message, sender).run()
 
@@ -360,7 +363,7 @@ class Conversation:
         """Whether the session is over."""
         match record:
             case Open():
-                self.till = self.inference.licences.till(self.hello.root, self.hello.user, record.channel)
+                self.till = self.inference.licences.till(self.hello.root, self.hello.user, record.channel, self.sender)
                 self._step(Opened(record.course))
             case Replan():
                 self._step(Replanned(request, record.course))

@@ -43,6 +43,8 @@ CREATE TABLE IF NOT EXISTS trained(task INTEGER PRIMARY KEY, base INTEGER NOT NU
 CREATE TABLE IF NOT EXISTS upload(number INTEGER PRIMARY KEY, bytes INTEGER NOT NULL, seconds REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS settled(task INTEGER, round INTEGER, header BLOB NOT NULL, manifest BLOB NOT NULL,
     summary BLOB NOT NULL, PRIMARY KEY(task, round));
+CREATE TABLE IF NOT EXISTS voucher(channel INTEGER PRIMARY KEY, value BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS session(id BLOB PRIMARY KEY, record BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS log(number INTEGER PRIMARY KEY, leaf BLOB NOT NULL);
 """
 
@@ -176,6 +178,22 @@ class Store:
 
     def set_witness(self, seen: Seen) -> None:
         self.set_note("witness", canonical.encode(seen))
+
+    # -------------------------------------------------------------------------------------------------------------- log
+
+    # --------------------------------------------------------------------------------------------------------- sessions
+
+    def voucher(self, channel: int) -> bytes | None:
+        """The last voucher of a payment channel."""
+        row = self.connection.execute("SELECT value FROM voucher WHERE channel = ?", (channel,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def put_voucher(self, channel: int, value: bytes) -> None:
+        self.connection.execute("INSERT OR REPLACE INTO voucher VALUES (?, ?)", (channel, value))
+
+    def put_session(self, session: bytes, record: bytes) -> None:
+        """What a session came to."""
+        self.connection.execute("INSERT OR IGNORE INTO session VALUES (?, ?)", (session, record))
 
     # -------------------------------------------------------------------------------------------------------------- log
 

@@ -10,4 +10,6 @@ _NOT_QUESTIONS: Final = frozenset({"report", "byzfl"})  # what several benchmark
 
 def questions() -> list[str]:
     """The benchmarks' names, in the alphabet's order."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in _NOT_QUESTIONS)
+    return sorted(
+        module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__) if module.name not in _NOT_QUESTIONS
+    )

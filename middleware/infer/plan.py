@@ -84,6 +84,7 @@ class Place(msgspec.Struct, frozen=True):
     watts: float = 0.0  # while it computes
     joules_per_byte: float = 0.0  # that it sends
     encode_ms: Mapping[str, float] = {}  # of an upload or a codec, by name, as measured
+    prepare_ms: float = 0.0  # before anything else, whatever the way
 
 
 class World(msgspec.Struct, frozen=True):
@@ -221,8 +222,8 @@ def ways(model: ModelManifest, world: World) -> Iterator[Way]:
             yield Way(front, last, form, branches)
             if world.cloud is not None and world.beyond is not None:
                 for middle in range(front, last):
-                    for codec in ("f32", "u8") if middle else (form,):
-                        yield Way(front, middle, form, branches, codec if middle > front else form)
+                    for codec in ("f32", "u8") if middle > front else (form,):
+                        yield Way(front, middle, form, branches, codec)
 
 
 def predict(model: ModelManifest, world: World, way: Way) -> Predicted:
@@ -235,7 +236,7 @@ def predict(model: ModelManifest, world: World, way: Way) -> Predicted:
         going, before = 1.0 - branch.rate, branch.after
     head += going * device.times.of(before, way.front)
     parts = dict.fromkeys(PARTS, 0.0)
-    parts["head"] = head
+    parts["head"] = head + device.prepare_ms
     sent = price = 0.0
     if way.front < last and world.edge is not None and world.uplink is not None:
         sent = sent_bytes(model, way.front, way.form)

@@ -50,8 +50,9 @@ def cut(data: bytes, most: int = MOST_SEGMENTS) -> tuple[Part, ...]:
     """
     require(0 < most <= MOST_SEGMENTS, f"{most} segments: choose 1 to {MOST_SEGMENTS}")
     model = _read(data)
-    names, edges, nodes = _graph(model)
     shapes = _shapes(model)
+    _settle(model, shapes)
+    names, edges, nodes = _graph(model)
     macs = _macs(model, nodes, shapes.of)
     places = [place for place in bottlenecks(len(names), edges)[:-1] if place and names[place] in shapes.batched]
     sizes = {place: math.prod(shapes.of[names[place]]) for place in places}
@@ -203,6 +204,25 @@ def _shapes(model: ModelProto) -> _Shapes:
                 batched.add(name)
     require(model.graph.output[0].name in batched, "the output is not one row a sample: give (n, ...) for (n, ...)")
     return _Shapes(found, batched)
+
+
+def _settle(model: ModelProto, shapes: _Shapes) -> None:
+    """Give every reshape that keeps the batch in front its sizes as numbers, and drop what computed them: exported modules take
+    the batch's size from their input, far back, and that alone would tie the ends of the graph together."""
+    for node in model.graph.node:
+        given = node.output[0]
+        if node.op_type == "Reshape" and given in shapes.batched:
+            sizes = np.array([-1, *shapes.of[given][1:]], np.int64)
+            node.input[1] = f"{given}_sizes"
+            model.graph.initializer.append(numpy_helper.from_array(sizes, node.input[1]))
+    wanted, kept = {model.graph.output[0].name}, []
+    for node in reversed(model.graph.node):
+        if wanted.intersection(node.output):
+            kept.append(node)
+            wanted.update(node.input)
+    kept.reverse()
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
 
 
 def _chosen(sizes: dict[int, int], macs: Sequence[int], most: int) -> list[int]:

@@ -29,11 +29,13 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from middleware.errors import ConfigurationError
 from middleware.learn import models
+from middleware.learn.vector import bind
 from middleware.maths import partition
 from middleware.policy import Policy
 
@@ -152,6 +154,34 @@ def resolve_model(source: str, model: str = "auto", *, client_key: str = "client
     table = load_table(source, client_key)
     name = models.resolve(model, table.features.shape[1:], table.classes)
     return name, models.count(name)
+
+
+class _Standardised(nn.Module):
+    """Samples as their file has them, to a model that was trained on standardised ones."""
+
+    centre: Tensor
+    scale: Tensor
+
+    def __init__(self, centre: Floats, scale: Floats, model: nn.Module) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.from_numpy(centre))
+        self.register_buffer("scale", torch.from_numpy(scale))
+        self.model = model
+
+    def forward(self, samples: Tensor) -> Tensor:
+        return self.model((samples - self.centre) / self.scale)  # type: ignore[no-any-return]
+
+
+def for_serving(
+    source: str, name: str, vector: Floats, client_key: str = "client"
+) -> tuple[nn.Module, Floats, npt.NDArray[np.int64]]:
+    """(a module that takes samples as the workload's file has them, its test samples, their labels) for the trained model
+    `vector` (d,) of full name `name`."""
+    table = load_table(source, client_key)
+    centre, scale = _standard(table, np.flatnonzero(~table.test))
+    bound = bind(models.build(name), vector)
+    features = np.ascontiguousarray(table.features[table.test], np.float32)
+    return _Standardised(centre, scale, bound.module).eval(), features, table.labels[table.test]
 
 
 def genesis(policy: Policy) -> Floats:

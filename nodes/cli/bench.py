@@ -13,9 +13,13 @@ from middleware.errors import ConfigurationError
 from nodes.cli.output import print_json, print_table
 
 
+def module_of(name: str) -> str:
+    return "devnet.bench." + name.replace("-", "_")
+
+
 def asked(name: str) -> str:
     """What a benchmark asks: the first paragraph of its module, which is not run for this."""
-    found = find_spec(f"devnet.bench.{name}")
+    found = find_spec(module_of(name))
     if found is None or found.origin is None:
         raise ConfigurationError(f"benchmark {name!r} is not installed")
     text = ast.get_docstring(ast.parse(Path(found.origin).read_text(encoding="utf-8"))) or ""
@@ -42,7 +46,7 @@ def run(name: str, long: bool, as_json: bool) -> int:
     environment = {**os.environ, **({"LONG": "1"} if long else {})}
     told = sys.stderr if as_json else None
     status = subprocess.run(
-        [sys.executable, "-m", f"devnet.bench.{name}"], env=environment, stdout=told, check=False
+        [sys.executable, "-m", module_of(name)], env=environment, stdout=told, check=False
     ).returncode
     if as_json and not status:
         sys.stdout.write((FOLDER / f"{name}.json").read_text(encoding="utf-8"))

@@ -8,6 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from nodes.cli.options import (
+    HOME,
     AggregatorOption,
     ArrivalsOption,
     CodecOption,
@@ -21,6 +22,7 @@ from nodes.cli.options import (
     DpStepsOption,
     EpochOption,
     GlobalEveryOption,
+    HomeOption,
     JsonOption,
     LinkBytesOption,
     PayOption,
@@ -163,6 +165,49 @@ def sim(
         ledger=wire if ledger is None else ledger, seed=seed, slow=slow, backup_devices=backup_devices, arrivals=arrivals,
         staleness=staleness, server=server, peers=peers, global_every=global_every,
     )  # fmt: skip
+
+
+@run.command("infer")
+@reported
+def infer(
+    files: Annotated[
+        list[str],
+        typer.Argument(help="Samples: pictures, or .npy and .npz (X) of one or many. `bench`: the win table."),
+    ],
+    model: Annotated[str, typer.Option(help="Name of a published model, or its root in hex.")] = "",
+    node: Annotated[str, typer.Option(help="Which device asks. Default: the only one below --home.")] = "",
+    privacy: Annotated[
+        str, typer.Option(help="What may leave the device: open, lossless, features (of the input), local (nothing).")
+    ] = "open",
+    accuracy: Annotated[float, typer.Option(help="At least, of the samples that the model was measured on.")] = 0.0,
+    deadline: Annotated[float, typer.Option(help="Milliseconds that a request may be expected to take. 0: any.")] = 0.0,
+    price: Annotated[Optional[float], typer.Option(help="Token units that a request may cost. Default: any.")] = None,
+    way: Annotated[str, typer.Option(help="Always this way, such as device, raw or u8@3 (see --explain).")] = "",
+    explain: Annotated[bool, typer.Option("--explain", help="Every way that was considered, and why not.")] = False,
+    home: HomeOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a published model on samples, wherever that is best: on the device, its edge, the cloud, or split."""
+    from nodes.cli import infer as verbs
+
+    if files == ["bench"]:
+        bench("infer-win", False, as_json)
+        return
+    verbs.run(home, files, model, node, privacy, accuracy, deadline, price, way, explain, as_json)
+
+
+@run.command("top")
+@reported
+def top(
+    home: HomeOption = HOME,
+    seconds: Annotated[float, typer.Option(help="Between two looks.")] = 1.0,
+    looks: Annotated[int, typer.Option(help="How many looks. 0: until Ctrl-C.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Watch shared inference on the nodes below --home: requests, latency by part, bytes, joules, what is unpaid."""
+    from nodes.cli import top as verbs
+
+    verbs.watch(home, seconds, looks, as_json)
 
 
 @run.command("bench")

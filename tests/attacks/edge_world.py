@@ -115,7 +115,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         )  # fmt: skip
         edge = Edge(agent)
         await edge._take(sign_message(CONTEXT, fleet.keys[1].network, offer), fresh=True)
-        async with TestServer(application(Node(agent, edge))) as server:
+        async with TestServer(application(Node(agent, edge, bytes(20), session))) as server:
             yield World(fleet, agent, edge, Link(str(server.make_url("")), session, agent.limits))
         for forward in edge.forwards.values():
             forward.cancel()

@@ -37,7 +37,7 @@ def on_the_contracts(evm: Evm) -> Iterator[None]:
 
 
 def address_book(evm: Evm) -> AddressBook:
-    names = ("Authority", "Credit", "Registry", "Ledger", "Rewards", "Arbiter", "Court")
+    names = ("Authority", "Credit", "Registry", "Ledger", "Rewards", "Arbiter", "Court", "Models")
     return AddressBook(evm.rpc, evm.chain_id, *(evm.contracts[name] for name in names), deploy_block=1)
 
 

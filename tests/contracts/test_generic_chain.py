@@ -66,7 +66,7 @@ async def test_blocks_at_intervals_carry_what_is_wanted_to_its_end(tmp_path: Pat
             assert time.monotonic() < deadline, world.outbox.status()
             await asyncio.sleep(0.05)
         await world.check()
-        assert await world.ledger.nonce(KEY.address) - 16 == 6  # sixteen set the world up
+        assert await world.ledger.nonce(KEY.address) - 17 == 6  # seventeen set the world up
         await world.close()
 
 

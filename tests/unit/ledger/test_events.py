@@ -83,6 +83,16 @@ CALLS: list[calls.AnyCall] = [
     calls.Reveal(1, 2, b"\1" * 32, b"\2" * 32),
     calls.Decide(1, True),
     calls.WithdrawShares(),
+    calls.PublishModel(b"\5" * 32, HEADER, 1_700_000_000, b"\6" * 32, 3, 2_500),
+    calls.PublishForeign(b"\5" * 32, b"\6" * 32, 3, 0),
+    calls.SetPrice(b"\5" * 32, 4),
+    calls.GrantLicence(b"\5" * 32, b"\1" * 20, 1_800_000_000, 1_000),
+    calls.RevokeLicence(b"\5" * 32, b"\1" * 20),
+    calls.OpenChannel(b"\5" * 32, 2, 500),
+    calls.FundChannel(1, 5),
+    calls.Redeem(1, 10, b"\7" * 32, bytes(65)),
+    calls.CloseChannel(1),
+    calls.WithdrawChannel(1),
     calls.Claim(1, 2, b"\2" * 32, 5, 1, 2**127, 0, 2, b"\1" * 48),
     calls.Mint(b"\1" * 20, 10**27),
     calls.Approve(b"\1" * 20, 2**256 - 1),
@@ -104,7 +114,7 @@ def record_of(count: int) -> bytes:
 
 def sample(kind: type[events.Event]) -> events.Event:
     """An event with a different value in every field, as wide as its ABI type allows to be told apart."""
-    widths = {"account": 20, "owner": 20, "to": 20, "from_": 20, "spender": 20, "publisher": 20, "by": 20}
+    widths = {"account": 20, "owner": 20, "to": 20, "from_": 20, "spender": 20, "publisher": 20, "by": 20, "user": 20}
     widths |= dict.fromkeys(("beneficiary", "challenger"), 20)
     fields: dict[str, object] = {}
     for place, field in enumerate(msgspec.structs.fields(kind), start=1):

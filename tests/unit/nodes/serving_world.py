@@ -71,20 +71,20 @@ def built(held: int = 64, threshold: float = 0.0) -> tuple[ModelManifest, dict[b
 class Books:
     """Who may run what: a set of users, a price, nothing paid."""
 
-    def __init__(self, users: set[bytes], price: int = 1, allowance: int = 1 << 40) -> None:
-        self.users, self.price, self.allowance = users, price, allowance
+    def __init__(self, users: set[bytes], price: int = 0, unpaid: int = 0) -> None:
+        self.users, self.price, self.unpaid = users, price, unpaid
         self.records: list[tuple[bytes, Ledger, int]] = []
         self.gone = ""
 
     async def admit(self, root: bytes, user: bytes, sender: Node) -> Admission:
         if user not in self.users and sender.tier is Tier.END:
             raise PeerFault("unlicensed", "no grant for this user")
-        return Admission(self.price, self.allowance)
+        return Admission(self.price, self.unpaid)
 
     def revoked(self, root: bytes, user: bytes, sender: Node) -> str:
         return self.gone
 
-    def till(self, root: bytes, user: bytes, channel: bytes) -> None:
+    def till(self, root: bytes, user: bytes, channel: bytes, sender: Node) -> None:
         return None
 
     def channel_units(self, root: bytes, user: bytes) -> int:
