@@ -68,6 +68,27 @@ def hapt() -> Data:
     return Data(np.stack(windows).astype(np.float16), np.array(labels, np.uint8), np.array(clients, np.uint8))
 
 
+class Split(NamedTuple):
+    """Three parts that share no sample, and no person where people made them."""
+
+    train: Data
+    validation: Data
+    test: Data
+
+    def swapped(self) -> Split:
+        """With validation and test part in each other's place."""
+        return Split(self.train, self.test, self.validation)
+
+
+def split(data: Data, seed: int = 0, share: float = 0.2) -> Split:
+    """`share` of the samples, or of the people, for validation, as many for the test, the rest for training."""
+    whose = np.arange(len(data.labels)) if data.client is None else data.client
+    order = np.random.default_rng(seed).permutation(np.unique(whose))
+    few = int(len(order) * share)
+    parts = [np.isin(whose, chosen) for chosen in (order[2 * few :], order[:few], order[few : 2 * few])]
+    return Split(*(Data(data.samples[part], data.labels[part]) for part in parts))
+
+
 def _windows(labels: npt.NDArray[Any]) -> Iterator[tuple[int, int]]:
     """(start, activity) of every window that lies within one activity."""
     for start in range(0, len(labels) - WINDOW + 1, STRIDE):

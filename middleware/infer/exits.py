@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from middleware.errors import require
 from middleware.infer import graph
 from middleware.infer.export import INPUT, OUTPUT, export
-from middleware.infer.fitting import FORWARD_BATCH, Fitting, Floats, fit, initialised, tensor
+from middleware.infer.fitting import FORWARD_BATCH, Fitting, Floats, fit, forward, initialised, tensor
 from middleware.infer.segments import Part, cut
 from middleware.maths import confidence
 from middleware.wire.model import Branch, File
@@ -127,6 +127,11 @@ def logits(net: Branched, samples: Floats) -> Floats:
     with torch.inference_mode():
         pieces = [torch.stack(net(chunk)).numpy() for chunk in torch.split(tensor(samples), FORWARD_BATCH)]
     return np.concatenate(pieces, axis=1)
+
+
+def run(net: Branched, first: int, last: int, samples: Floats) -> Floats:
+    """What stages [first, last) make of tensors (n, ...)."""
+    return forward(nn.Sequential(*net.stages[first:last]), samples)
 
 
 class Calibrated(NamedTuple):

@@ -274,9 +274,14 @@ def sent_bytes(model: ModelManifest, place: int, form: str) -> float:
 
 
 def accuracy_of(model: ModelManifest, way: Way) -> float | None:
-    """As measured for this way; what loses nothing has the whole model's. None where nobody measured it."""
+    """As measured for this way; what loses nothing has the whole model's. None where nobody measured it. Where branches are
+    asked and only each alone was measured, those that go on count as all do: a little better than they are, for they are harder.
+    """
     table = {one.way: one.accuracy for one in model.measured}
     last = len(model.segments)
+    together = way._replace(middle=last, beyond="").name(last)
+    if way.branches and together in table and way.beyond != "u8":
+        return table[together]
     if way.front == last or way.form in LOSSLESS or way.form == "f32":
         whole = table.get("raw")
     else:

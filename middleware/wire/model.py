@@ -8,7 +8,8 @@ A *way* of running the model has a short name, written into the table of what wa
     raw, png, jpeg95, jpeg75    the input goes up like that, and the server runs everything
     f32@K, f16@K, u8@K, u4@K    segments [0, K) run in front, and what crosses is coded like that
     bottleneck@K                likewise, through the pair of coders trained for that border
-    exit@K                      the branch behind segment K - 1 answers, where it is sure enough
+    exit@K                      the branch behind segment K - 1 answers: of those that reach it and that it is sure enough of
+    device+exits, CODEC@K+exits every branch in front of the border is asked, and who leaves at none goes on: of all samples
 
 Work is billed in units, from this table and the plan alone, never by the clock of who is paid: a unit is `unit_macs`
 multiply-accumulates run above the device, rounded up once a request.

@@ -9,33 +9,18 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from middleware.errors import ConfigurationError
 from middleware.infer import exits, graph
 from middleware.infer.fitting import Fitting, fit, forward, initialised
+from middleware.infer.recurrent import recurrent
 from middleware.infer.segments import Runner
 from middleware.learn import models
 from middleware.maths import confidence
 from tests.unit.infer.learned_world import CLASSES, images, windows
 
 NET = f"cnn1d:32x3-8-16-16-{CLASSES}"
-
-
-class Recurrent(nn.Module):
-    """Two recurrent layers over windows (n, time, channels), and a class from the last step."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        with torch.device("meta"):
-            self.first = nn.GRU(3, 16, batch_first=True)
-            self.second = nn.GRU(16, 16, batch_first=True)
-            self.last = nn.Linear(16, CLASSES)
-
-    def forward(self, samples: Tensor) -> Tensor:
-        sequence, _ = self.first(samples)
-        sequence, _ = self.second(sequence)
-        return self.last(sequence[:, -1])  # type: ignore[no-any-return]
 
 
 @functools.cache
@@ -130,7 +115,7 @@ def test_branchynet_its_files_are_what_was_trained() -> None:
 
 def test_exits_stand_behind_recurrent_layers_too() -> None:
     torch.set_num_threads(1)
-    net = exits.branched(initialised(Recurrent(), 0), (32, 3), [1], sequence=True)
+    net = exits.branched(recurrent(3, 16, CLASSES), (32, 3), [1], sequence=True)
     samples, labels = windows(600, 0)
     exits.train(net, samples, labels, Fitting(epochs=6, rate=1e-2), weights=[0.5])
     samples, labels = windows(500, 1)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
 from middleware.errors import ConfigurationError, PeerFault
-from middleware.infer import inputs, segments
+from middleware.infer import bottleneck, exits, inputs, segments
 from middleware.infer.export import export
+from middleware.infer.fitting import Fitting, initialised
+from middleware.infer.plan import Way, accuracy_of
 from middleware.infer.publish import assembled, measured
+from middleware.learn import models
+from middleware.maths import confidence
 from middleware.wire.model import File, Measured, decode_model_manifest, encode_model_manifest, require_file, root_of
+from tests.unit.infer.learned_world import CLASSES, windows
 from tests.unit.nodes.serving_world import Net
 
 
@@ -39,6 +46,40 @@ def test_accuracy_and_bytes_of_every_way_are_measured() -> None:
     assert table["png"].accuracy == 1.0 and table["f32@2"].accuracy == 1.0
     assert table["u4@1"].accuracy <= table["f16@1"].accuracy and table["u8@1"].bytes < table["f32@1"].bytes / 3.5
     assert {"jpeg75", "jpeg95", "u8@3"} <= table.keys()
+
+
+def test_branches_and_coders_are_measured_as_the_planner_reads_them() -> None:
+    torch.set_num_threads(1)
+    net = exits.branched(initialised(models.build(f"cnn1d:32x3-8-16-16-{CLASSES}"), 0), (32, 3), [1, 2])
+    exits.train(net, *windows(800, 0), Fitting(epochs=4, rate=5e-3))
+    samples, labels = windows(500, 1)
+    given = exits.logits(net, samples)
+    calibrated = exits.calibrate(given, labels, (1, 2, 4))
+    chain = exits.parts(net, (32, 3))
+    branches, files = exits.published(net, chain, calibrated)
+    front = exits.run(net, 0, 2, windows(800, 0)[0])
+    pair = bottleneck.pair(front.shape[1:], front.shape[1:], 4, 1, seed=1)
+    bottleneck.distil(pair, front, front, list(net.stages[2:]), Fitting(epochs=4, rate=5e-3), "u4")
+    coders, more = bottleneck.published(pair, 2, "u4")
+    model, held = assembled("windows", chain, branches=branches, coders=(coders,))
+    full = measured(model, held | files | more, samples, labels)
+    assert decode_model_manifest(encode_model_manifest(full)) == full
+    table = {one.way: one for one in full.measured}
+    left = confidence.leaving(exits.unsure(given, calibrated.temperatures), calibrated.chosen.thresholds)
+    right = exits.right(given, labels)
+    for at, after in enumerate(net.after):
+        if (left == at).any():
+            assert table[f"exit@{after}"].accuracy == pytest.approx(right[at, left == at].mean(), abs=0.01)
+    assert table["device+exits"].accuracy == pytest.approx(calibrated.chosen.accuracy, abs=0.005)
+    staying = float((left == 2).mean())
+    assert table["u4@2+exits"].bytes == math.ceil(table["u4@2"].bytes * staying)
+    data = bottleneck.sent(pair, exits.run(net, 0, 2, samples), "u4")
+    wanted = exits.run(net, 2, len(net.stages), bottleneck.received(pair, data, "u4"))
+    assert table["bottleneck@2"].accuracy == pytest.approx((wanted.argmax(1) == labels).mean(), abs=0.01)
+    assert table["bottleneck@2"].bytes == 8 + math.prod(pair.given) // 2 < table["u4@2"].bytes
+    last = len(chain)
+    for way in (Way(last, last, "", True), Way(2, last, "u4", True), Way(2, last, "bottleneck", True)):
+        assert accuracy_of(full, way) == table[way.name(last)].accuracy
 
 
 def test_the_manifests_bytes_are_its_root_and_name_every_file() -> None:
