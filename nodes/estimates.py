@@ -30,8 +30,10 @@ class Estimates:
         self.loaded, self.slowdown = loaded, slowdown
         self.rate = self.round_trip = 0.0
         self.edge_scale, self.edge_queue = 1.0, 0.0
+        self.beyond_scale = 1.0  # of the tier above the edge, its link included
         self.edge_times: dict[tuple[int, int], float] = {}
         self.encode_ms: dict[str, float] = {}
+        self.decode_ms: dict[str, float] = {}
         self.prepare_ms = 0.0
 
     def opened(self, terms: Terms) -> None:
@@ -59,9 +61,16 @@ class Estimates:
         elif carried < 0:
             self.round_trip = max(0.05, self.round_trip + NEWEST * carried)
         self.edge_queue += NEWEST * (result.queue_ms - self.edge_queue)
+        known = self.decode_ms.get(way.form, result.decode_ms)
+        self.decode_ms[way.form] = known + NEWEST * (result.decode_ms - known)
         base = Times(self.edge_times, len(self.loaded.manifest.segments)).of(way.front, way.middle)
         if base > 0 and math.isfinite(base):
             self.edge_scale += NEWEST * (result.compute_ms / base - self.edge_scale)
+
+    def beyond(self, predicted_ms: float, result_ms: float) -> None:
+        """A request went past the edge: what that was predicted to take, as things were measured first, and took."""
+        if predicted_ms > 0:
+            self.beyond_scale += NEWEST * (result_ms / predicted_ms - self.beyond_scale)
 
     def busy(self, retry_ms: float) -> None:
         """The edge refused a request and said when to come back."""
@@ -90,9 +99,8 @@ class Estimates:
         here = self.loaded.times()
         if self.slowdown > 1:
             here = Times({key: ms * self.slowdown for key, ms in here.measured.items()}, here.segments)
-        device = Place(
-            here, watts=WATTS, joules_per_byte=JOULES_PER_BYTE, encode_ms=self.encode_ms, prepare_ms=self.prepare_ms
-        )
+        coded = {form: ms + self.decode_ms.get(form, 0.0) for form, ms in self.encode_ms.items()}  # at both ends
+        device = Place(here, watts=WATTS, joules_per_byte=JOULES_PER_BYTE, encode_ms=coded, prepare_ms=self.prepare_ms)
         if terms is None or self.rate <= 0:
             return World(device)
         count = len(self.loaded.manifest.segments)
@@ -100,9 +108,11 @@ class Estimates:
         uplink = Link(self.rate, self.round_trip)
         if cloudless or not terms.beyond_times or terms.beyond_bytes_per_second <= 0:
             return World(device, edge, uplink, price=terms.price)
-        cloud = Place(Times({(a, b): ms for a, b, ms in terms.beyond_times}, count))
-        return World(device, edge, uplink, cloud, Link(terms.beyond_bytes_per_second, terms.beyond_ms), terms.price)
+        scale = self.beyond_scale
+        cloud = Place(Times({(a, b): ms * scale for a, b, ms in terms.beyond_times}, count))
+        further = Link(terms.beyond_bytes_per_second / scale, terms.beyond_ms * scale)
+        return World(device, edge, uplink, cloud, further, terms.price)
 
     def vector(self) -> tuple[float, ...]:
         """What a plan rests on, as numbers whose relative change matters."""
-        return self.rate, self.edge_scale, 1 + self.edge_queue, 1 + self.round_trip
+        return self.rate, self.edge_scale, self.beyond_scale, 1 + self.edge_queue, 1 + self.round_trip

@@ -33,12 +33,14 @@ from middleware.infer.plan import (
     Constraints,
     Infeasible,
     Plan,
+    Times,
     Way,
     Weights,
     World,
     plan,
     predict,
     refusal,
+    sent_bytes,
 )  # fmt: skip
 from middleware.types import Node
 from middleware.wire.model import ModelManifest
@@ -182,6 +184,8 @@ class DeviceSession:
         parts["queue"], parts["tail"] = result.queue_ms, result.decode_ms + result.compute_ms + result.beyond_ms
         parts["transfer"] = max(0.0, answered.elapsed_ms - above)
         self.estimates.answered(way, answered, parts["transfer"])
+        if way.middle < last:
+            self.estimates.beyond(self._beyond_ms(way), result.beyond_ms)
         tier = "edge" if way.middle == last else "cloud"
         return self._reply(answered.logits, tier, way, parts, began, answered)
 
@@ -281,6 +285,16 @@ class DeviceSession:
         )  # fmt: skip
 
     # --------------------------------------------------------------------------------------------------------- planning
+
+    def _beyond_ms(self, way: Way) -> float:
+        """What going past the edge that way was first predicted to take."""
+        line, last = self.line, len(self.model.segments)
+        if line is None or line.terms.beyond_bytes_per_second <= 0:
+            return 0.0
+        terms = line.terms
+        sent = sent_bytes(self.model, way.middle, way.beyond)
+        tail = Times({(a, b): ms for a, b, ms in terms.beyond_times}, last).of(way.middle, last)
+        return terms.beyond_ms + 1000 * sent / terms.beyond_bytes_per_second + tail
 
     def _world(self, cloudless: bool = False) -> World:
         line = self.line
