@@ -35,7 +35,11 @@ POINTS: Final = (
 LOST: Final = 0.01  # on test samples
 DIGITS: Final = "cnn2d:28x28x1-8-64-256-256-10"
 WINDOWS: Final = "cnn1d:128x6-16-64-256-256-6"
-PLANS: Final = {"digits": Fitting(12, rate=3e-3), "windows": Fitting(12, rate=2e-3), "gru": Fitting(8, rate=4e-3)}
+PLANS: Final = {
+    "digits": Fitting(12, rate=3e-3),
+    "windows": Fitting(12, rate=2e-3),
+    "gru": Fitting(8, batch=64, rate=6e-3),
+}
 REPEATS: Final = 3
 RAW_BYTES: Final = 128 * 6 * 2  # of one window in half precision
 
@@ -66,7 +70,7 @@ def tasks() -> list[Task]:
         Task("digits", lambda: initialised(models.build(DIGITS), 0), (28, 28, 1), (1, 2), PLANS["digits"],
              (split(mnist()),)),
         Task("HAPT, convolutions", lambda: initialised(models.build(WINDOWS), 0), (128, 6), (1, 2), PLANS["windows"], both),
-        Task("HAPT, GRU", lambda: recurrent(6, 48, 6), (128, 6), (1,), PLANS["gru"], both, True),
+        Task("HAPT, GRU", lambda: recurrent(6, 24, 96, 6), (128, 6), (1,), PLANS["gru"], both, True),
     ]  # fmt: skip
 
 
