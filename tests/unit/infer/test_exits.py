@@ -115,7 +115,7 @@ def test_branchynet_its_files_are_what_was_trained() -> None:
 
 def test_exits_stand_behind_recurrent_layers_too() -> None:
     torch.set_num_threads(1)
-    net = exits.branched(recurrent(3, 16, CLASSES), (32, 3), [1], sequence=True)
+    net = exits.branched(recurrent(3, 16, 16, CLASSES), (32, 3), [1], sequence=True)
     samples, labels = windows(600, 0)
     exits.train(net, samples, labels, Fitting(epochs=6, rate=1e-2), weights=[0.5])
     samples, labels = windows(500, 1)
