@@ -53,13 +53,16 @@ def plan_rows() -> list[Row]:
             count = len(one.model.segments)
             aims = {way.name: (way.ms, way.bytes, -(way.accuracy or 0.0)) for way in allowed}
             table = np.round(list(aims.values()), 9)
-            beaten = ((table[:, None] >= table).all(axis=2) & (table[:, None] > table).any(axis=2)).any(axis=1)
-            front = {name for name, is_beaten in zip(aims, beaten, strict=True) if not is_beaten}
+            front = {
+                name
+                for name, aim in zip(aims, table, strict=True)
+                if not ((table <= aim).all(axis=1) & (table < aim).any(axis=1)).any()
+            }
             fronts += front != {way.way.name(count) for way in frontier((found.best, *found.others))}
         wrong += not same
     return [
-        Row(f"{INSTANCES:,} random instances, {ways:,} ways: best ways that differ from exhaustive search", wrong, "plans", 0, None,
-            "0", wrong == 0),
+        Row(f"{INSTANCES:,} random instances, {ways:,} ways: best ways that differ from exhaustive search", wrong, "plans", 0,
+            None, "0", wrong == 0),
         Row("Pareto fronts that differ from the definition", fronts, "fronts", 0, None, "0", fronts == 0),
     ]  # fmt: skip
 
