@@ -221,7 +221,7 @@ def exit_rows(task: Task, found: Sequence[Found]) -> list[Row]:
 def cascade_rows(parts: Split) -> list[Row]:
     """A small network before a large one, on the digits."""
     made = []
-    for name, epochs in (("cnn2d:28x28x1-4-8-10", 8), (DIGITS, PLANS["digits"].epochs)):
+    for name, epochs in (("mlp:784-32-10", 12), (DIGITS, PLANS["digits"].epochs)):
         net = exits.branched(initialised(models.build(name), 0), (28, 28, 1), [])
         exits.train(net, parts.train.samples, parts.train.labels, Fitting(epochs, rate=3e-3))
         made.append(net)
@@ -263,13 +263,13 @@ def sensor_rows(folds: Sequence[Split]) -> list[Row]:
     raw = float(np.mean(whole))
     rows.append(Row("DDNN: raw offload, one network in the cloud", 100 * raw, "%"))
     for name, layout in LAYOUTS.items():
-        shape = sensors.Shape(len(layout), 128, len(layout[0]), 6, maps=8, beyond=16)
+        shape = sensors.Shape(len(layout), 128, len(layout[0]), 6, maps=16, beyond=16)
         costs = shape.bytes_at(len(layout))
         told = []
         for parts in folds:
             train, validation, test = (seen_by(part.samples, layout) for part in parts)
             dnn = sensors.distributed(shape)
-            sensors.train(dnn, train, parts.train.labels, Fitting(12, rate=3e-3), absent=0.15)
+            sensors.train(dnn, train, parts.train.labels, Fitting(12, rate=3e-3), absent=0.3)
             calibrated = exits.calibrate(sensors.logits(dnn, validation), parts.validation.labels, costs, POINTS)
             given = sensors.logits(dnn, test)
             found = confidence.outcome(
