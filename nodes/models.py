@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from middleware.infer.plan import Times
 from middleware.infer.segments import Runner
+from middleware.maths import confidence
 from middleware.wire.model import MODEL_BYTES, Branch, File, ModelManifest, decode_model_manifest, require_file
 
 Floats = npt.NDArray[np.float32]
@@ -109,13 +110,9 @@ async def load(root: bytes, fetch: Fetch, held: int | None = None, threads: int 
     return LoadedModel(root, manifest, files, extra, threads, held is None)
 
 
-def sure(branch: Branch, logits: npt.NDArray[Any]) -> bool:
-    """Whether a branch answers: the entropy of its calibrated probabilities is below its threshold (BranchyNet)."""
-    scaled = np.asarray(logits, np.float64).ravel() / branch.temperature
-    shifted = np.exp(scaled - scaled.max())
-    probabilities = shifted / shifted.sum()
-    entropy = -float(np.sum(probabilities * np.log(np.maximum(probabilities, 1e-300))))
-    return entropy < branch.threshold
+def sure(branch: Branch, logits: Floats) -> bool:
+    """Whether a branch answers a batch of one: the entropy of its calibrated probabilities is below its threshold."""
+    return bool(confidence.entropies(logits.reshape(1, -1), branch.temperature)[0] < branch.threshold)
 
 
 class Served(msgspec.Struct):

@@ -182,6 +182,8 @@ contract Models is IModels, EIP712 {
     function withdraw(uint64 channel) external {
         Channel storage c = _open(channel);
         if (msg.sender != c.user) revert NotOwner(msg.sender);
+        // A block's time may be off by seconds; the wait is days.
+        // slither-disable-next-line timestamp
         if (c.closing == 0 || block.timestamp < c.closing) revert NotClosed(channel, c.closing);
         uint128 left = c.deposit;
 
@@ -197,6 +199,7 @@ contract Models is IModels, EIP712 {
     /// @inheritdoc IModels
     function mayInfer(bytes32 root, address user) external view returns (bool) {
         Grant storage g = _grants[root][user];
+        // slither-disable-next-line timestamp
         return block.timestamp < g.expiry && g.used < g.quota;
     }
 
