@@ -29,12 +29,9 @@ import numpy.typing as npt
 from middleware.errors import ConfigurationError, PeerFault, Unavailable
 from middleware.infer import coding, inputs
 from middleware.infer.plan import (
-    BITS,
     Considered,
     Constraints,
     Infeasible,
-    Link,
-    Place,
     Plan,
     Times,
     Way,
@@ -43,53 +40,29 @@ from middleware.infer.plan import (
     plan,
     predict,
     refusal,
+    sent_bytes,
 )  # fmt: skip
 from middleware.types import Node
-from middleware.wire.model import UPLOADS, ModelManifest
+from middleware.wire.model import ModelManifest
 from middleware.wire.session import Course
+from nodes.estimates import JOULES_PER_BYTE, WATTS, Estimates
 from nodes.line import Answered, Identity, Line, Refused
 from nodes.models import LoadedModel, sure
+from nodes.reply import PARTS, Reply, Tally
 
 LOG = logging.getLogger("drystone")
 REPLAN_CHANGE: Final = 0.25  # of any measured quantity, after which the plan is made again
 REPLAN_REQUESTS: Final = 64  # after which it is made again anyway
-NEWEST: Final = 0.3  # weight of a new measurement of the link and of the edge
 SAMPLE_REQUESTS: Final = (
     25  # after which a device that sends nothing measures the link, and every second time sends one
 )
 WORTH_A_HOP: Final = 0.1  # of the cost: going past the edge for less is not worth one more tier that can fail
 REOPEN_SECONDS: Final = 0.5  # between two tries to reach an edge that is gone
+TOLD_SECONDS: Final = 1.0  # between two notes of what the session has done
 ANSWER_SECONDS: Final = 5.0  # after which a request that is under way is run here
-WATTS: Final = 2.5  # of a device's processor while it computes: a phone's core under load (model, no meter)
-JOULES_PER_BYTE: Final = 1.1e-6  # of a byte over wifi (model; Huang et al. 2012, table 4, rounded)
 
 Sample = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
-PARTS: Final = ("pre", "head", "encode", "transfer", "queue", "tail", "post")
-
-
-class Reply(msgspec.Struct, frozen=True):
-    """One answer: where it was made ("device", "exit@K", "edge", "cloud"), the way it went, milliseconds by part (`PARTS`), bytes
-    both ways, joules by the model named in `joules_by`, the units it cost, and why it is not what was planned ("" if it is)."""
-
-    logits: Floats
-    tier: str
-    way: str
-    parts: tuple[float, ...]
-    bytes_up: int
-    bytes_down: int
-    joules: float
-    units: int
-    degraded: str = ""
-    joules_by: str = "model"
-
-    @property
-    def label(self) -> int:
-        return int(np.argmax(self.logits))
-
-    @property
-    def ms(self) -> float:
-        return math.fsum(self.parts)
 
 
 class Wallet(Protocol):
@@ -132,25 +105,18 @@ class DeviceSession:
         self.line: Line | None = None
         self.reopening: asyncio.Task[None] | None = None
         self.next_try = 0.0
-        self.rate = self.round_trip = 0.0
-        self.edge_scale, self.edge_queue = 1.0, 0.0
-        self.edge_times: dict[tuple[int, int], float] = {}
-        self.encode_ms: dict[str, float] = {}
-        self.prepare_ms = 0.0
+        self.estimates = Estimates(loaded, slowdown)
+        self.tally = Tally()
         self.planned: Plan | Infeasible | None = None
         self.planned_on: tuple[float, ...] = ()
         self.since_plan = self.silent = self.requests = 0
         self.plans: list[tuple[int, str, str]] = []  # (request, way, why) of every change of plan
         self.why_alone = "" if reach is not None else "no edge is configured"
         self.unlicensed = ""  # why this user may not run this model
-        self.counts: dict[str, int] = {}
-        self.totals = dict.fromkeys(PARTS, 0.0)
-        self.sent = self.returned = self.units = self.degraded = 0
-        self.joules = 0.0
         self.last_told = 0.0
 
     async def __aenter__(self) -> DeviceSession:
-        await self.run_here(self._time_uploads)
+        await self.run_here(self.estimates.time_uploads)
         if self.reach is not None:
             try:
                 await self._open()
@@ -189,14 +155,16 @@ class DeviceSession:
             reply = await self._alone(nowhere, tensor, tensor, parts, began, self.why_alone)
         else:
             reply = await self._along(way, sample, tensor, pre, began)
-        self._count(reply)
+        self.tally.add(reply)
+        if time.monotonic() - self.last_told > TOLD_SECONDS:
+            self._tell()
         return reply
 
     async def _along(self, way: Way, sample: Sample, tensor: Floats, pre: float, began: float) -> Reply:
         last = len(self.model.segments)
         parts = dict.fromkeys(PARTS, 0.0)
         parts["pre"] = pre
-        self.prepare_ms += NEWEST * (pre - self.prepare_ms)
+        self.estimates.prepared(pre)
         place, answer, crossing = await self._head(way, tensor, parts)
         if answer is not None:
             name = "device" if place == last else f"exit@{place}"
@@ -205,9 +173,7 @@ class DeviceSession:
         payload = await self.run_here(self._payload, way, sample, crossing)
         parts["encode"] = 1000 * (time.perf_counter() - mark)
         form = way.form
-        self.encode_ms[form] = parts["encode"] + (1 - NEWEST) * (
-            self.encode_ms.get(form, parts["encode"]) - parts["encode"]
-        )
+        self.estimates.encoded(form, parts["encode"])
         try:
             answered = await self._ask(Course(way.front, way.middle, form, way.beyond or ""), payload)  # type: ignore[arg-type]
         except (Unavailable, PeerFault) as error:
@@ -217,7 +183,9 @@ class DeviceSession:
         above = result.queue_ms + result.decode_ms + result.compute_ms + result.beyond_ms
         parts["queue"], parts["tail"] = result.queue_ms, result.decode_ms + result.compute_ms + result.beyond_ms
         parts["transfer"] = max(0.0, answered.elapsed_ms - above)
-        self._learn(way, answered, parts["transfer"])
+        self.estimates.answered(way, answered, parts["transfer"])
+        if way.middle < last:
+            self.estimates.beyond(self._beyond_ms(way), result.beyond_ms)
         tier = "edge" if way.middle == last else "cloud"
         return self._reply(answered.logits, tier, way, parts, began, answered)
 
@@ -267,7 +235,7 @@ class DeviceSession:
         except Refused as refused:
             if refused.code == "unpaid":
                 await self._pay(line)
-            self.edge_queue = max(self.edge_queue, refused.retry_ms)
+            self.estimates.busy(refused.retry_ms)
             if line.degraded:
                 line.degraded = ""
                 self._plan("the tier above the edge is gone", cloudless=True)
@@ -318,31 +286,25 @@ class DeviceSession:
 
     # --------------------------------------------------------------------------------------------------------- planning
 
-    def world(self, cloudless: bool = False) -> World:
-        """What was measured, as the planner takes it."""
-        heads = self.loaded.times()
-        if self.slowdown > 1:
-            heads = Times({key: ms * self.slowdown for key, ms in heads.measured.items()}, heads.segments)
-        device = Place(
-            heads,
-            watts=WATTS,
-            joules_per_byte=JOULES_PER_BYTE,
-            encode_ms=self.encode_ms,
-            prepare_ms=self.prepare_ms,
-        )
-        line, count = self.line, len(self.model.segments)
-        if line is None or line.broken or self.rate <= 0:
-            return World(device)
-        edge = Place(Times({key: ms * self.edge_scale for key, ms in self.edge_times.items()}, count), self.edge_queue)
-        uplink = Link(self.rate, self.round_trip)
+    def _beyond_ms(self, way: Way) -> float:
+        """What going past the edge that way was first predicted to take."""
+        line, last = self.line, len(self.model.segments)
+        if line is None or line.terms.beyond_bytes_per_second <= 0:
+            return 0.0
         terms = line.terms
-        if cloudless or not terms.beyond_times or terms.beyond_bytes_per_second <= 0:
-            return World(device, edge, uplink, price=terms.price)
-        cloud = Place(Times({(a, b): ms for a, b, ms in terms.beyond_times}, count))
-        return World(device, edge, uplink, cloud, Link(terms.beyond_bytes_per_second, terms.beyond_ms), terms.price)
+        sent = sent_bytes(self.model, way.middle, way.beyond)
+        tail = Times({(a, b): ms for a, b, ms in terms.beyond_times}, last).of(way.middle, last)
+        return terms.beyond_ms + 1000 * sent / terms.beyond_bytes_per_second + tail
+
+    def _world(self, cloudless: bool = False) -> World:
+        line = self.line
+        return self.estimates.world(None if line is None or line.broken else line.terms, cloudless)
+
+    def _measured(self) -> tuple[float, ...]:
+        return (*self.estimates.vector(), 1.0 + (self.line is None or bool(self.line.broken)))
 
     def _plan(self, why: str, cloudless: bool = False) -> None:
-        world = self.world(cloudless)
+        world = self._world(cloudless)
         found = plan(self.model, world, self.constraints, self.weights)
         if isinstance(found, Plan):
             found = _nearer(found, len(self.model.segments))
@@ -362,10 +324,6 @@ class DeviceSession:
         if chosen is None:
             return found  # the edge is away: whatever can be done
         return Infeasible((chosen,)) if chosen.refused else Plan(chosen, everything)
-
-    def _measured(self) -> tuple[float, ...]:
-        away = float(self.line is None or bool(self.line.broken))
-        return (self.rate, self.edge_scale, 1 + self.edge_queue, 1 + self.round_trip, 1 + away)
 
     def _changed(self) -> bool:
         return any(
@@ -412,42 +370,11 @@ class DeviceSession:
 
     def predicted(self, way: Way) -> tuple[float, str]:
         """(milliseconds, why it is forbidden) as things are now."""
-        world = self.world()
+        world = self._world()
         found = predict(self.model, world, way)
         return found.ms, refusal(self.model, world, self.constraints, way, found)
 
     # --------------------------------------------------------------------------------------------------------- learning
-
-    def _learn(self, way: Way, answered: Answered, transfer: float) -> None:
-        result = answered.result
-        carried = transfer - self.round_trip
-        if answered.bytes_up > 1024 and carried > 0.2:
-            self.rate += NEWEST * (1000 * answered.bytes_up / carried - self.rate)
-        elif carried < 0:
-            self.round_trip = max(0.05, self.round_trip + NEWEST * carried)
-        self.edge_queue += NEWEST * (result.queue_ms - self.edge_queue)
-        base = Times(self.edge_times, len(self.model.segments)).of(way.front, way.middle)
-        if base > 0 and math.isfinite(base):
-            self.edge_scale += NEWEST * (result.compute_ms / base - self.edge_scale)
-
-    def _time_uploads(self) -> None:
-        """What encoding costs here, for the forms that were not used yet."""
-        model = self.model
-        shape = (model.taken[1], model.taken[2], 3) if model.kind == "image" else model.taken
-        numbers = np.random.default_rng(0)
-        sample = (
-            numbers.integers(0, 256, shape).astype(np.uint8) if model.kind == "image" else np.zeros(shape, np.float32)
-        )
-        for form in UPLOADS if model.kind == "image" else UPLOADS[:1]:
-            began = time.perf_counter()
-            inputs.uploaded(model, sample, form)
-            self.encode_ms[form] = 1000 * (time.perf_counter() - began)
-        largest = max((model.crossing(place) for place in range(1, len(model.segments))), key=math.prod, default=(1,))
-        tensor = np.zeros((1, *largest), np.float32)
-        for codec in BITS:
-            began = time.perf_counter()
-            coding.encode(codec, tensor)
-            self.encode_ms[codec] = 1000 * (time.perf_counter() - began)
 
     # ----------------------------------------------------------------------------------------------------------- the edge
 
@@ -459,15 +386,12 @@ class DeviceSession:
         if self.wallet is not None:
             line.payment = self.wallet.channel
             self.wallet.begin()
-        self.edge_times = {(first, last): ms for first, last, ms in line.terms.times}
-        self.edge_scale, self.edge_queue = 1.0, line.terms.queue_ms
+        self.estimates.opened(line.terms)
         self.line, self.why_alone = line, ""
         await self._probe(line)
 
     async def _probe(self, line: Line) -> None:
-        self.round_trip, rate = await line.probe()
-        self.rate = rate if not self.rate else self.rate + NEWEST * (rate - self.rate)
-        self.edge_queue = line.queue_ms
+        self.estimates.probed(*await line.probe(), line.queue_ms)
 
     def _lost(self, why: str) -> None:
         """The edge is away: plan without it, and try again soon."""
@@ -512,29 +436,13 @@ class DeviceSession:
     async def run_here(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self.thread, function, *arguments)
 
-    def _count(self, reply: Reply) -> None:
-        for name in (f"tier {reply.tier}", f"way {reply.way}"):
-            self.counts[name] = self.counts.get(name, 0) + 1
-        for name, ms in zip(PARTS, reply.parts, strict=True):
-            self.totals[name] += ms
-        self.sent += reply.bytes_up
-        self.returned += reply.bytes_down
-        self.units += reply.units
-        self.joules += reply.joules
-        self.degraded += bool(reply.degraded)
-        if time.monotonic() - self.last_told > 1.0:
-            self._tell()
-
     def report(self) -> dict[str, Any]:
-        """What the session has done."""
-        line = self.line
+        """What the session has done, and what it knows."""
+        line, estimates = self.line, self.estimates
         return {
-            "model": self.model.name, "requests": self.requests, "answers": dict(sorted(self.counts.items())),
-            "mean_ms": {name: ms / max(1, self.requests) for name, ms in self.totals.items()},
-            "bytes_up": self.sent, "bytes_down": self.returned, "joules": self.joules, "joules_by": "model",
-            "units": self.units, "unpaid": line.state.ledger.units - line.state.paid if line is not None else 0,
-            "degraded": self.degraded, "alone": self.why_alone,
-            "link": {"bytes_per_second": self.rate, "round_trip_ms": self.round_trip},
+            "model": self.model.name, **self.tally.report(), "alone": self.why_alone,
+            "unpaid": line.state.ledger.units - line.state.paid if line is not None else 0,
+            "link": {"bytes_per_second": estimates.rate, "round_trip_ms": estimates.round_trip},
             "plans": self.plans[-10:],
         }  # fmt: skip
 

@@ -32,10 +32,11 @@ from middleware.types import Node, Status
 from middleware.wire.commitment import Context
 from middleware.wire.model import MODEL_BYTES, MOST_SEGMENTS, decode_model_manifest
 from nodes.config import Settings, read_config
-from nodes.inference import DeviceSession, Reach, Reply, Sample
+from nodes.inference import DeviceSession, Reach, Sample
 from nodes.line import Identity
 from nodes.link import Link
 from nodes.models import Fetch, load
+from nodes.reply import Reply
 from nodes.store import Blobs
 
 TOLD = "inference.json"  # in the state folder: what the open session has done, for `drystone top`

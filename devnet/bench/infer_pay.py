@@ -65,7 +65,7 @@ async def stream(world: ServingWorld, keys: KeyFile) -> dict[str, Any]:
             began = time.perf_counter()
             await session(sample)
             times.append(1000 * (time.perf_counter() - began))
-        units = session.running.units
+        units = session.running.tally.units
     vouchers = kept_vouchers(world.fleet.folder("edge-1") / "state" / "node.db")
     paid = sum(amount for _, amount in await world.market.redeem(vouchers))
     return {"times": times, "units": units, "vouched": vouchers[0].units, "paid": paid}

@@ -13,7 +13,7 @@ import numpy as np
 
 from middleware.infer.plan import Considered
 from middleware.wire.model import ModelManifest
-from nodes.inference import PARTS, Reply
+from nodes.reply import PARTS, Reply
 
 WILSON: Final = 1.96  # standard deviations: 95 %
 MEGABYTE: Final = 1e6

@@ -233,7 +233,7 @@ def predict(model: ModelManifest, world: World, way: Way) -> Predicted:
     head, going, before = 0.0, 1.0, 0
     for branch in asked:
         head += going * device.times.of(before, branch.after)
-        going, before = 1.0 - branch.rate, branch.after
+        going, before = going * (1.0 - branch.rate), branch.after
     head += going * device.times.of(before, way.front)
     parts = dict.fromkeys(PARTS, 0.0)
     parts["head"] = head + device.prepare_ms
@@ -286,7 +286,8 @@ def accuracy_of(model: ModelManifest, way: Way) -> float | None:
         whole = table.get("raw")
     else:
         whole = table.get(f"{way.form}@{way.front}" if way.front else way.form)
-    if way.middle < last and way.beyond == "u8" and whole is not None:
+    coded_again = way.front < way.middle < last  # else the edge hands on what it got
+    if coded_again and way.beyond == "u8" and whole is not None:
         raw, coded = table.get("raw"), table.get(f"u8@{way.middle}")
         whole = None if raw is None or coded is None else whole - max(0.0, raw - coded)
     if not way.branches or whole is None:
@@ -336,8 +337,12 @@ def frontier(considered: Sequence[Considered]) -> tuple[Considered, ...]:
     """The allowed ways that no other beats in latency, bytes and accuracy at once: the exact Pareto front (Auto-Split's list)."""
     allowed = [one for one in considered if not one.refused]
 
-    def better(left: Predicted, right: Predicted) -> bool:
-        pairs = (left.ms, right.ms), (left.bytes, right.bytes), (-(left.accuracy or 0.0), -(right.accuracy or 0.0))
-        return all(one <= other for one, other in pairs) and any(one < other for one, other in pairs)
+    def aims(one: Considered) -> tuple[float, float, float]:
+        return one.predicted.ms, one.predicted.bytes, -(one.predicted.accuracy or 0.0)
 
-    return tuple(one for one in allowed if not any(better(other.predicted, one.predicted) for other in allowed))
+    # In this order what beats a way comes before it, and is itself on the front or beaten by a way that is.
+    front: set[tuple[float, float, float]] = set()
+    for aim in sorted({aims(one) for one in allowed}):
+        if not any(all(kept <= other for kept, other in zip(found, aim, strict=True)) for found in front):
+            front.add(aim)
+    return tuple(one for one in allowed if aims(one) in front)

@@ -81,7 +81,7 @@ class Branch(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     macs: int
     threshold: float
     temperature: float
-    rate: float  # the share of validation samples that it answered
+    rate: float  # the share that it answered of the validation samples that reached it
 
     def __post_init__(self) -> None:
         require_unsigned("multiply-accumulates", self.macs, 63)

@@ -14,7 +14,7 @@ from middleware.infer.plan import Considered, Constraints
 from middleware.wire.model import ModelManifest
 from nodes.cli.home import Home
 from nodes.cli.output import print_json, print_table
-from nodes.inference import PARTS, Reply
+from nodes.reply import PARTS, Reply
 from nodes.session import Session
 
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}

@@ -42,7 +42,7 @@ async def test_an_edge_that_bills_more_or_chains_other_receipts_is_left(
     async with world(tmp_path, FILES) as here, await here.session(ROOT, forced="f32@2") as session:
         reply = await session(PICTURE)
         assert reply.tier == "device" and ("billed" in reply.degraded or "chains other receipts" in reply.degraded)
-        assert session.units == 0
+        assert session.tally.units == 0
 
 
 async def test_terms_by_another_key_than_the_ledgers_are_not_believed(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ async def test_a_trained_model_is_licensed_run_paid_by_the_use_and_redeemed_in_o
     async with Session(here.device, "digits", forced="u8@1") as session:
         for sample in here.samples[:60]:
             replies.append(await session(sample))
-        units = session.running.units
+        units = session.running.tally.units
     assert {reply.tier for reply in replies} == {"edge"} and units == sum(reply.units for reply in replies) > 0
     right = np.mean([reply.label == label for reply, label in zip(replies, here.labels, strict=False)])
     assert right > 0.6

@@ -70,7 +70,7 @@ async def test_end_inference_works_with_nobody_there_and_sends_nothing(tmp_path:
         await here.stop(EDGE)
         async with await here.session(root_of(manifest)) as session:
             replies = [await session(picture) for picture in pictures(3)]
-            assert {reply.tier for reply in replies} == {"device"} and session.sent == 0
+            assert {reply.tier for reply in replies} == {"device"} and session.tally.bytes_up == 0
 
 
 async def test_an_edge_that_dies_and_comes_back_costs_no_answer(tmp_path: Path) -> None:
