@@ -29,6 +29,17 @@ def test_hapt_windows_belong_to_thirty_people() -> None:
     assert (len(people), people.min(), people.max()) == (30, 269, 404)
 
 
+def test_parts_share_no_sample_and_no_person() -> None:
+    numbers = np.arange(600, dtype=np.float32)[:, None]
+    people = np.repeat(np.arange(30), 20).astype(np.uint8)
+    for client in (None, people):
+        parts = datasets.split(datasets.Data(numbers, people, client), seed=1)
+        kept = [set(part.samples[:, 0].tolist()) for part in parts]
+        assert [len(one) for one in kept] == [360, 120, 120] and len(set.union(*kept)) == 600
+    assert not {*parts.train.labels} & {*parts.test.labels} and not {*parts.validation.labels} & {*parts.test.labels}
+    assert parts.swapped().test is parts.validation and parts.swapped().train is parts.train
+
+
 def test_a_saved_data_set_is_a_table(tmp_path: Path) -> None:
     path = datasets.Data(np.zeros((20, 4), np.float32), np.arange(20, dtype=np.uint8) % 2).save(
         tmp_path / "a" / "t.npz"
