@@ -1,7 +1,7 @@
 """What crosses a border, as bytes and back.
 
     f32   little-endian float32                          exact
-    f16   IEEE half precision
+    f16   IEEE half precision                            steps of 6e-8 at least
     u8    one of 256 levels between the least and the largest value, with their scale in front
     u4    one of 16, two in a byte
 

@@ -24,7 +24,13 @@ def test_activation_coding_what_decodes_is_within_half_a_step(tensor: np.ndarray
     found = coding.decode(codec, data, tensor.shape)
     steps = {"f32": np.inf, "f16": 1024, **{name: levels - 1 for name, levels in coding.LEVELS.items()}}[codec]
     spread = float(np.ptp(tensor)) if codec in coding.LEVELS else float(np.abs(tensor).max())
-    assert np.abs(found - tensor).max() <= 0.5001 * spread / steps + 1e-6 * np.abs(tensor).max()
+    least = 2.0**-25 if codec == "f16" else 1e-36  # half of float16's smallest step; spreads that float32 cannot divide
+    assert np.abs(found - tensor).max() <= 0.5001 * spread / steps + 1e-6 * np.abs(tensor).max() + least
+
+
+def test_activation_coding_below_half_the_smallest_step_of_float16_is_zero() -> None:
+    tensor = np.array([1.02e-20, 2.0**-24, -1.0], np.float32)
+    assert coding.decode("f16", coding.encode("f16", tensor), (3,)).tolist() == [0.0, 2.0**-24, -1.0]
 
 
 @given(st.binary(max_size=80), st.sampled_from(CODECS), st.lists(st.integers(1, 5), min_size=1, max_size=3))
