@@ -57,7 +57,8 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     precision: Literal["float32", "bfloat16"] = "float32"  # of matrix products in training
     graphs: bool = True  # on CUDA: record a training step once and replay it
     threads: int = 1  # torch threads, and of one request's inference
-    slots: int = 1  # requests that run at once here
+    slots: int = 1  # batches of requests that run at once here
+    batch: int = 8  # most requests of one model that run together
     model_bytes: int = 2 * 1024 * 1024 * 1024  # of published models' files resident here at once
     attack: str = ""  # devnet only: the lie that this node tells
     width: float = 1.0  # the part of a model's hidden units that this device can train
@@ -80,7 +81,9 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if not 0 < self.width <= 1:
             raise ConfigurationError(f"node {self.name}: width {self.width}: a part of the model above 0, at most 1")
         if not 1 <= self.slots <= 64:
-            raise ConfigurationError(f"node {self.name}: slots {self.slots}: 1 to 64 requests at once")
+            raise ConfigurationError(f"node {self.name}: slots {self.slots}: 1 to 64 batches at once")
+        if not 1 <= self.batch <= 64:
+            raise ConfigurationError(f"node {self.name}: batch {self.batch}: 1 to 64 requests together")
         if self.slowdown < 1:
             raise ConfigurationError(f"node {self.name}: slowdown {self.slowdown}: a factor of at least 1")
         if self.uplink_bytes_per_second < 0:

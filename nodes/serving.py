@@ -1,8 +1,8 @@
 """The side of a node that runs requests of published models for those below it: an edge for devices, a cloud for edges.
 
 One WebSocket is one session (`protocol.session` decides, this performs). Before terms are stated the sender is judged: on the
-ledger, active, below this node, licensed. Requests run on threads of their own, at most `slots` at once; how long one waits
-there is what the terms tell as the queue, and what is too long is refused with the time to come back, never queued in silence.
+ledger, active, below this node, licensed. Requests run on threads of their own in fair turns (`nodes.workers`), a tenant being
+whoever holds the licence; how long one waits there is what the terms tell as the queue.
 
 What a course hands on goes to the tier above over one line a model, shared by all sessions. When that line breaks, clients are
 told (`Degraded`), their requests under way are refused with a delay, and the line is opened again on demand.
@@ -16,7 +16,6 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple, Protocol
 
@@ -27,7 +26,7 @@ import numpy.typing as npt
 from aiohttp import web
 
 from middleware.errors import ConfigurationError, PeerFault, Unavailable
-from middleware.infer import coding, inputs
+from middleware.infer import coding, inputs, tenancy
 from middleware.infer.store import Budget, Full, Load, ModelStore, Ready, Wait, Weight
 from middleware.protocol import session as machine
 from middleware.protocol.session import (
@@ -47,7 +46,7 @@ from middleware.trust.access import require_active
 from middleware.trust.session import Half, SealedChannel, transcript_of
 from middleware.types import Node
 from middleware.wire.message import Signed, decode_stored
-from middleware.wire.model import MODEL_BYTES, ModelManifest, decode_model_manifest
+from middleware.wire.model import MODEL_BYTES, decode_model_manifest
 from middleware.wire.session import (
     DETAIL_BYTES,
     Busy,
@@ -67,18 +66,17 @@ from middleware.wire.session import (
 from nodes.agent import Agent
 from nodes.line import Identity, Line
 from nodes.models import LoadedModel, Served, load
+from nodes.workers import Ran, Workers
 
 LOG = logging.getLogger("drystone")
 HELLO_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 2.0
 WINDOW: Final = 16  # requests of one session under way
-QUEUE_MS: Final = 2000.0  # a request that would wait longer is refused
 SESSIONS: Final = 256  # at once
 MOST_MODELS: Final = 64  # resident at once
 FIRST_LOAD_MS: Final = 1000.0  # that a model is taken to need before it was loaded once
 FREE: Final = 1 << 62  # units that may be unpaid where nothing is paid
 BACKOFF_MS: Final = 250.0  # after which a client may try the tier above again
-SMOOTHED: Final = 0.2  # weight of a new time in the mean
 
 Floats = npt.NDArray[np.float32]
 
@@ -132,13 +130,10 @@ class Inference:
         self.models: dict[bytes, LoadedModel] = {}
         self.loading: dict[bytes, asyncio.Task[LoadedModel]] = {}
         self.store = ModelStore(Budget(agent.config.model_bytes, float(MOST_MODELS)))
-        self.slots = agent.config.slots
-        self.threads = ThreadPoolExecutor(self.slots, thread_name_prefix="infer")
+        self.workers = Workers(agent.config.slots, agent.config.batch)
         self.above: dict[bytes, Line] = {}
         self.opening: dict[bytes, asyncio.Lock] = {}
         self.link: dict[bytes, tuple[float, float]] = {}  # root -> (milliseconds, bytes a second) to the tier above
-        self.queued = 0
-        self.run_ms = 0.0
         self.sessions = 0
         self.numbers = 0
         self.counted: dict[bytes, Served] = {}
@@ -180,7 +175,7 @@ class Inference:
         began = time.perf_counter()
         try:
             found = await load(root, self._fetch, None, self.agent.config.threads)
-            await asyncio.get_running_loop().run_in_executor(self.threads, found.warm)
+            await self.workers.run(found.warm)
         except BaseException:
             self.store.failed(root)
             raise
@@ -220,10 +215,9 @@ class Inference:
         return socket
 
     async def _turn_away(self, socket: web.WebSocketResponse, fault: PeerFault) -> web.WebSocketResponse:
-        detail = fault.detail.encode()[:DETAIL_BYTES].decode(errors="ignore")
         retry = BACKOFF_MS if fault.status == 429 else 0.0
         if not socket.closed:
-            await socket.send_str(msgspec.json.encode(Busy(fault.code, detail, retry)).decode())
+            await socket.send_str(msgspec.json.encode(Busy(fault.code, _short(fault.detail), retry)).decode())
             await socket.close()
         return socket
 
@@ -254,7 +248,7 @@ class Inference:
             Terms(
                 sender=agent.id, sequence=agent.sequence(), hello=hashlib.sha256(frame).digest(), exchange=half.public,
                 session=self.numbers, price=admission.price, window=WINDOW, allowance=allowance,
-                queue_ms=self.queue_ms(), times=loaded.tails(), beyond_times=above.beyond_times,
+                queue_ms=self.workers.wait_ms(message.user), times=loaded.tails(), beyond_times=above.beyond_times,
                 beyond_bytes_per_second=above.beyond_bytes_per_second, beyond_ms=above.beyond_ms,
                 channel_units=self.licences.channel_units(message.root, message.user),
             )
@@ -266,35 +260,6 @@ class Inference:
         state = Serving(transcript, loaded.manifest, WINDOW, allowance)
         channel = SealedChannel(self.numbers, down, up, largest)
         await Conversation(self, socket, channel, state, loaded, message, sender).run()
-
-    def queue_ms(self) -> float:
-        """How long a request that comes now will wait."""
-        waiting: int = max(0, self.queued - self.slots + 1)
-        return self.run_ms * waiting / self.slots
-
-    async def compute(
-        self, loaded: LoadedModel, course: Course, data: bytes
-    ) -> tuple[Floats, tuple[float, float, float]]:
-        """(what crosses at `middle`, milliseconds in queue, decoding, computing)."""
-        began = time.perf_counter()
-
-        def work() -> tuple[Floats, tuple[float, float, float]]:
-            started = time.perf_counter()
-            tensor = read(loaded, course, data)
-            decoded = time.perf_counter()
-            given = loaded.runner.run(course.front, course.middle, tensor)
-            done = time.perf_counter()
-            return given, (1000 * (started - began), 1000 * (decoded - started), 1000 * (done - decoded))
-
-        self.queued += 1
-        try:
-            given, times = await asyncio.get_running_loop().run_in_executor(self.threads, work)
-        finally:
-            self.queued -= 1
-        if course.middle > course.front:
-            loaded.noted(course.front, course.middle, times[2])
-        self.run_ms += SMOOTHED * (times[1] + times[2] - self.run_ms)
-        return given, times
 
     # ------------------------------------------------------------------------------------------------------- tier above
 
@@ -347,8 +312,10 @@ class Inference:
         """What /status shows of it."""
         return {
             "sessions": self.sessions,
-            "queued": self.queued,
-            "queue_ms": self.queue_ms(),
+            "queued": len(self.workers.jobs),
+            "queue_ms": self.workers.wait_ms(b""),
+            "batches": self.workers.batches,
+            "batched": self.workers.batched,
             "memory": {
                 "resident_bytes": self.store.bytes,
                 "budget_bytes": self.store.budget.bytes,
@@ -369,7 +336,7 @@ class Inference:
     async def close(self) -> None:
         for line in self.above.values():
             await line.close()
-        self.threads.shutdown(wait=False, cancel_futures=True)
+        self.workers.close()
 
 
 class Conversation:
@@ -397,8 +364,7 @@ class Conversation:
         except PeerFault as fault:
             LOG.warning("a session with node %d ends: %s", self.sender.id, fault)
             self.inference.agent.meters.refused.labels(fault.code).inc()
-            detail = fault.detail.encode()[:DETAIL_BYTES].decode(errors="ignore")
-            await self._send(Busy(fault.code, detail, 0.0))
+            await self._send(Busy(fault.code, _short(fault.detail), 0.0))
         finally:
             self._step(Ended())
             for task in self.running:
@@ -424,7 +390,7 @@ class Conversation:
                 units, chain = self.till.paid(record.voucher, self.state.ledger.units)
                 self._step(machine.Paid(units, chain))
             case Probe():
-                await self._send(Probe(queue_ms=self.inference.queue_ms()))
+                await self._send(Probe(queue_ms=self.inference.workers.wait_ms(self.hello.user)))
             case Close():
                 ledger = self.state.ledger
                 await self._send(Close(ledger.count, ledger.units, ledger.root))
@@ -434,42 +400,44 @@ class Conversation:
         return False
 
     async def _asked(self, request: int, tensor: bytes) -> None:
-        queue = self.inference.queue_ms()
         for effect in self._step(Asked(request)):
             if isinstance(effect, Refuse):
-                self.counted.refused += 1
-                await self._send(Busy(effect.code, effect.detail, max(1.0, queue)), request)
-            elif isinstance(effect, Run) and queue > QUEUE_MS:
-                self._step(Dropped(request))
-                self.counted.refused += 1
-                await self._send(Busy("overloaded", f"the queue is {queue:.0f} ms long", queue), request)
+                wait = self.inference.workers.wait_ms(self.hello.user)
+                await self._refuse(request, effect.code, effect.detail, max(1.0, wait))
             elif isinstance(effect, Run):
-                task = asyncio.create_task(self._run(effect.request, effect.course, tensor))
+                found = self.inference.workers.offer(self.hello.user, self.loaded, effect.course, tensor)
+                if isinstance(found, tenancy.Busy):
+                    self._step(Dropped(request))
+                    await self._refuse(request, "overloaded", found.reason, found.retry_ms)
+                    continue
+                task = asyncio.create_task(self._run(effect.request, effect.course, tensor, found))
                 self.running.add(task)
                 task.add_done_callback(self._finished)
+
+    async def _refuse(self, request: int, code: str, detail: str, retry_ms: float) -> None:
+        self.counted.refused += 1
+        await self._send(Busy(code, _short(detail), retry_ms), request)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self.running.discard(task)
         if not task.cancelled():
             self.inference.agent.fail(task.exception())
 
-    async def _run(self, request: int, course: Course, tensor: bytes) -> None:
+    async def _run(self, request: int, course: Course, tensor: bytes, running: asyncio.Future[Ran]) -> None:
         inference, beyond = self.inference, 0.0
         try:
-            given, times = await inference.compute(self.loaded, course, tensor)
+            ran = await running
+            given = ran.given
             if course.middle < len(self.loaded.manifest.segments):
                 given, beyond = await inference.hand_on(self.loaded, course, tensor, given)
         except PeerFault as fault:
             self._step(Dropped(request))
-            self.counted.refused += 1
-            await self._send(Busy(fault.code, fault.detail[:DETAIL_BYTES], 0.0), request)
+            await self._refuse(request, fault.code, fault.detail, 0.0)
             return
         except Unavailable as error:
             self._step(Dropped(request))
-            self.counted.refused += 1
-            detail = str(error)[:DETAIL_BYTES]
-            await self._send(Degraded(detail))
-            await self._send(Busy("overloaded", detail, BACKOFF_MS), request)
+            await self._send(Degraded(_short(str(error))))
+            await self._refuse(request, "overloaded", str(error), BACKOFF_MS)
             return
         logits = np.ascontiguousarray(given, "<f4").tobytes()
         done = Done(request, hashlib.sha256(tensor).digest(), hashlib.sha256(logits).digest())
@@ -478,7 +446,8 @@ class Conversation:
                 self.counted.requests += 1
                 self.counted.units += effect.units
                 self.counted.unpaid = self.state.ledger.units - self.state.paid
-                self.counted.compute_ms += times[2]
+                self.counted.compute_ms += ran.each_ms
+                times = ran.queue_ms, ran.decode_ms, ran.compute_ms
                 await self._send(Result(logits, *times, beyond, effect.units, effect.chain), request)
 
     def _step(self, event: machine.ServerEvent) -> tuple[machine.ServerEffect, ...]:
@@ -498,12 +467,5 @@ class Conversation:
             LOG.debug("an answer found nobody: %s", error)
 
 
-def read(loaded: LoadedModel, course: Course, data: bytes) -> Floats:
-    """What a request's bytes are to the first segment that runs here. PeerFault for bytes that are nothing."""
-    model: ModelManifest = loaded.manifest
-    if course.front == 0:
-        return inputs.received(model, data, course.form)
-    if course.form == "bottleneck":
-        pair = next(one for one in model.coders if one.after == course.front)
-        return loaded.decoders[course.front].run(0, 1, coding.decode(pair.codec, data, (1, *pair.given)))
-    return coding.decode(course.form, data, (1, *model.crossing(course.front)))
+def _short(detail: str) -> str:
+    return detail.encode()[:DETAIL_BYTES].decode(errors="ignore")

@@ -104,7 +104,7 @@ class Member:
         self.blobs = Blobs(folder / f"blobs-{number}")
         self.meters = Meters()
         self.config = SimpleNamespace(
-            slots=1, threads=1, model_bytes=world.model_bytes, parent=world.bases.get(CLOUD, "")
+            slots=1, batch=8, threads=1, model_bytes=world.model_bytes, parent=world.bases.get(CLOUD, "")
         )
         self.index = SimpleNamespace(roster=lambda: world.roster)
         self.pool = ThreadPoolExecutor(1)
