@@ -82,7 +82,7 @@ class Files:
 
     def __init__(self, net: exits.Branched, shape: tuple[int, ...], calibrated: exits.Calibrated) -> None:
         self.chain = exits.parts(net, shape)
-        self.branches, files = exits.published(net, self.chain, calibrated)
+        self.branches, files = exits.published(net.by_place, lambda after: self.chain[after - 1].given[1:], calibrated)
         self.runner = Runner([part.onnx for part in self.chain])
         self.heads = [Runner([files[branch.file.digest]]) for branch in self.branches]
 

@@ -52,7 +52,7 @@ def network(seed: int = 0) -> tuple[ModelManifest, dict[bytes, bytes], Any, Any]
     chain = exits.parts(net, windows.shape[1:])
     costs = [sum(part.macs for part in chain[:after]) for after in net.after] + [sum(part.macs for part in chain)]
     calibrated = exits.calibrate(given, data.labels[check], costs)
-    branches, heads = exits.published(net, chain, calibrated)
+    branches, heads = exits.published(net.by_place, lambda after: chain[after - 1].given[1:], calibrated)
     model, files = assembled("activity", chain, branches=branches, classes=ACTIVITIES, held=len(chain) - 1)
     model = measured(model, files, windows[check], data.labels[check].astype(np.int64))
     correct = exits.right(given, data.labels[check])

@@ -12,7 +12,7 @@ recurrent layer, whose tensors are (time, channels), it averages over stretches 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -70,6 +70,11 @@ class Branched(nn.Module):
         require(within, f"heads stand behind stages 1 to {len(stages) - 1}, not {sorted(heads)}")
         self.stages = nn.ModuleList(stages)
         self.heads = nn.ModuleDict({str(after): heads[after] for after in sorted(heads)})
+
+    @property
+    def by_place(self) -> dict[int, nn.Module]:
+        """Each head by the number of stages in front."""
+        return {int(after): head for after, head in self.heads.items()}
 
     @property
     def after(self) -> tuple[int, ...]:
@@ -186,13 +191,13 @@ def _named(data: bytes, at: int) -> bytes:
 
 
 def published(
-    net: Branched, chain: Sequence[Part], calibrated: Calibrated
+    heads: Mapping[int, nn.Module], crossing: Callable[[int], Sequence[int]], calibrated: Calibrated
 ) -> tuple[tuple[Branch, ...], dict[bytes, bytes]]:
-    """(branches of a manifest whose segments are `chain`, their files by digest). A branch's rate is among those that reach
-    it."""
+    """(branches of a manifest, their files by digest): `heads` by the number of segments in front, ascending; `crossing` gives
+    the shape there. A branch's rate is among those that reach it."""
     found, files, reached = [], {}, 1.0
-    for at, after in enumerate(net.after):
-        (part,) = cut(export(net.heads[str(after)], chain[after - 1].given[1:]), 1)
+    for at, (after, made) in enumerate(heads.items()):
+        (part,) = cut(export(made, crossing(after)), 1)
         leaves = calibrated.chosen.shares[at]
         rate = min(1.0, leaves / reached) if reached > 0 else 0.0
         threshold = min(calibrated.chosen.thresholds[at], 1e9)

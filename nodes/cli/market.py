@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Optional, TypeVar
 
@@ -27,7 +28,8 @@ GAS_WEI = 10**18  # that --mint sends along on a devnet
 
 def publish(
     home: Path, source: str, name: str, price: int, share: int, held: Optional[int], licence: Optional[Path], kind: str,
-    scale: str, samples: Optional[Path], segments: int, workload: str, cloud: str, as_json: bool,
+    scale: str, samples: Optional[Path], segments: int, workload: str, cloud: str, as_json: bool, exits: Sequence[int] = (),
+    bottlenecks: Sequence[int] = (), lose: float = 1.0,
 ) -> None:  # fmt: skip
     from middleware.infer.publish import measured
 
@@ -35,6 +37,8 @@ def publish(
     model, files, tried = _made(place, source, name, kind, scale, segments, workload)
     if samples is not None:
         tried = _samples(samples)
+    if exits or bottlenecks:
+        model, files, tried = _extended(model, files, tried, exits, bottlenecks, lose)
     if tried is not None:
         model = measured(model, files, *tried)
     if held is not None:
@@ -56,6 +60,10 @@ def publish(
     print(
         f"model {model.name}: {len(model.segments)} segments, {model.macs / 1e6:.1f} M multiply-accumulates, root {root.hex()}"
     )
+    for branch in model.branches:
+        print(f"exit behind segment {branch.after}: {branch.rate:.0%} of the samples that reach it leave there")
+    for pair in model.coders:
+        print(f"bottleneck behind segment {pair.after}: {'x'.join(map(str, pair.given))} numbers cross, {pair.codec}")
     if whole is None:
         print("nobody measured its accuracy: give --samples, or constraints on accuracy refuse every way to run it")
     else:
@@ -63,10 +71,33 @@ def publish(
     print(f"let somebody run it: drystone model grant {model.name} --node NAME")
 
 
+def places(words: str) -> tuple[int, ...]:
+    """Numbers of segments, from "1,3"."""
+    try:
+        return tuple(sorted({int(word) for word in words.split(",") if word.strip()}))
+    except ValueError as error:
+        raise ConfigurationError(f"{words!r}: give numbers of segments with commas, as in 1,3") from error
+
+
+def _extended(
+    model: ModelManifest, files: dict[bytes, bytes], tried: tuple[Any, Any] | None, exits: Sequence[int],
+    bottlenecks: Sequence[int], lose: float,
+) -> tuple[ModelManifest, dict[bytes, bytes], tuple[Any, Any]]:  # fmt: skip
+    """With branches and coders trained on some of the samples; the others are left to measure it on."""
+    from middleware.infer.extend import extended
+
+    if tried is None:
+        raise ConfigurationError("exits and bottlenecks are trained on samples: give --samples, a .npz with X and y")
+    print("training what is added, on three fifths of the samples", file=sys.stderr)
+    made = extended(model, files, *tried, exits, bottlenecks, lose / 100)
+    return made.model, made.files, (made.samples, made.labels)
+
+
 def _made(
     place: Home, source: str, name: str, kind: str, scale: str, segments: int, workload: str
 ) -> tuple[ModelManifest, dict[bytes, bytes], tuple[Any, Any] | None]:
-    """(manifest, files, validation samples where the source has some) of an ONNX file, or of a task's last final round."""
+    """(manifest, files, validation samples where the source has some) of an ONNX file, of what `torch.export.save` wrote, or of
+    a task's last final round."""
     from middleware.infer.publish import assembled
     from middleware.infer.segments import cut
 
@@ -75,7 +106,13 @@ def _made(
         try:
             data = Path(source).read_bytes()
         except OSError as error:
-            raise ConfigurationError(f"{source}: {error.strerror}; give an ONNX file, or task:NUMBER") from error
+            raise ConfigurationError(
+                f"{source}: {error.strerror}; give a .onnx or .pt2 file, or task:NUMBER"
+            ) from error
+        if source.endswith(".pt2"):
+            from middleware.infer.export import export_program
+
+            data = export_program(data)
         model, files = assembled(name or Path(source).stem, cut(data, segments), kind, scale=numbers)
         return model, files, None
     return _of_task(place, source, name, segments, workload)

@@ -41,7 +41,12 @@ def cuts(
 @model.command("publish")
 @reported
 def publish(
-    source: Annotated[str, typer.Argument(help="An ONNX file, or task:NUMBER for the model of its last round.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A .onnx file, a .pt2 (torch.export.save), or task:NUMBER for the model of its last round."
+        ),
+    ],
     name: Annotated[str, typer.Option(help="What users call it. Default: the file's or the task's name.")] = "",
     price: Annotated[int, typer.Option(help="Token units for a unit of work (a million multiply-accumulates).")] = 0,
     share: Annotated[int, typer.Option(help="Of the price, for the edge that did it, in ten-thousandths.")] = 5000,
@@ -59,6 +64,13 @@ def publish(
         Optional[Path], typer.Option(help=".npz with X and y to measure accuracy on. A task brings its own.")
     ] = None,
     segments: Annotated[int, typer.Option(help="Into how many it is cut, at most.")] = 12,
+    exits: Annotated[
+        str, typer.Option(help="Train branches behind so many segments, with commas: 1,3. Sure answers stop there.")
+    ] = "",
+    bottlenecks: Annotated[
+        str, typer.Option(help="Train coders behind so many segments, with commas: what crosses there gets small.")
+    ] = "",
+    lose: Annotated[float, typer.Option(help="Points of accuracy that exits may cost.")] = 1.0,
     workload: Annotated[str, typer.Option(help="task:NUMBER on a table: its file, table:FILE.")] = "",
     cloud: Annotated[str, typer.Option(help="Address of the cloud that serves it. Default: the one here.")] = "",
     home: HomeOption = HOME,
@@ -68,8 +80,9 @@ def publish(
     from nodes.cli import market as verbs
 
     verbs.publish(
-        home, source, name, price, share, held, licence, kind, scale, samples, segments, workload, cloud, as_json
-    )
+        home, source, name, price, share, held, licence, kind, scale, samples, segments, workload, cloud, as_json,
+        verbs.places(exits), verbs.places(bottlenecks), lose,
+    )  # fmt: skip
 
 
 @model.command("list")

@@ -56,7 +56,7 @@ def test_branches_and_coders_are_measured_as_the_planner_reads_them() -> None:
     given = exits.logits(net, samples)
     calibrated = exits.calibrate(given, labels, (1, 2, 4))
     chain = exits.parts(net, (32, 3))
-    branches, files = exits.published(net, chain, calibrated)
+    branches, files = exits.published(net.by_place, lambda after: chain[after - 1].given[1:], calibrated)
     front = exits.run(net, 0, 2, windows(800, 0)[0])
     pair = bottleneck.pair(front.shape[1:], front.shape[1:], 4, 1, seed=1)
     bottleneck.distil(pair, front, front, list(net.stages[2:]), Fitting(epochs=4, rate=5e-3), "u4")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 
 from middleware.errors import ConfigurationError
 from middleware.infer import graph, lightweight, segments
-from middleware.infer.export import export
+from middleware.infer.export import export, export_program
 
 SIZE = 64
 
@@ -116,3 +118,20 @@ def test_bytes_that_are_no_model_and_models_that_cannot_be_cut_are_refused() -> 
     )
     with pytest.raises(ConfigurationError, match="not one row a sample"):
         segments.cut(scalar.SerializeToString())
+
+
+def test_a_saved_torch_program_is_cut_as_its_module_is(tmp_path: Path) -> None:
+    module = lightweight.build("squeezenet", width=0.25).eval()
+    program = torch.export.export(module, (torch.zeros(2, 3, 64, 64),), dynamic_shapes=({0: torch.export.Dim("n")},))
+    file = tmp_path / "net.pt2"
+    torch.export.save(program, file)
+    parts, own = segments.cut(export_program(file.read_bytes())), segments.cut(export(module, (3, 64, 64)))
+    assert [(part.taken, part.given, part.macs, part.parameters) for part in parts] == [
+        (part.taken, part.given, part.macs, part.parameters) for part in own
+    ]
+    pictures = np.random.default_rng(0).normal(size=(3, 3, 64, 64)).astype(np.float32)
+    found = segments.Runner([part.onnx for part in parts]).run(0, len(parts), pictures)
+    with torch.no_grad():
+        assert np.allclose(found, module(torch.from_numpy(pictures)).numpy(), atol=1e-5)
+    with pytest.raises(ConfigurationError, match="torch.export.save"):
+        export_program(b"not a program")

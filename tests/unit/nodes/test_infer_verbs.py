@@ -8,8 +8,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from rich.console import Console
+from torch import nn
 
 from middleware.errors import ConfigurationError
 from nodes.cli import infer, top
@@ -98,3 +100,28 @@ def test_a_wallet_goes_on_from_what_its_channel_vouched_for(tmp_path: Path) -> N
     (tmp_path / "vouchers.json").write_text("nonsense")
     with pytest.raises(ConfigurationError, match="is not what sessions write"):
         second.begin()
+
+
+def test_a_file_is_published_with_exits_and_bottlenecks_trained_on_the_samples(tmp_path: Path) -> None:
+    from nodes.cli import market
+    from nodes.cli.home import Home
+
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(128, 3))
+    program = torch.export.export(net.eval(), (torch.zeros(2, 1, 8, 8),), dynamic_shapes=({0: torch.export.Dim("n")},))
+    torch.export.save(program, tmp_path / "net.pt2")
+    generator = np.random.default_rng(0)
+    samples, labels = generator.normal(size=(60, 1, 8, 8)).astype(np.float32), generator.integers(0, 3, 60)
+    model, files, none = market._made(Home(tmp_path), str(tmp_path / "net.pt2"), "", "tensor", "", 12, "")
+    place = next(at for at in range(1, len(model.segments)) if len(model.crossing(at)) == 3)
+    with pytest.raises(ConfigurationError, match="give --samples"):
+        market._extended(model, files, none, (place,), (), 1.0)
+    grown, more, rest = market._extended(model, files, (samples, labels), (place,), (place,), 1.0)
+    assert grown.name == "net" and grown.branches[0].after == grown.coders[0].after == place
+    assert len(rest[0]) == 12 and {file.digest for file in grown.files()} == more.keys()
+    with pytest.raises(ConfigurationError, match="torch.export.save"):
+        (tmp_path / "bad.pt2").write_bytes(b"bad")
+        market._made(Home(tmp_path), str(tmp_path / "bad.pt2"), "", "tensor", "", 12, "")
+    assert market.places("3,1, 1") == (1, 3) and market.places("") == ()
+    with pytest.raises(ConfigurationError, match="with commas"):
+        market.places("one")
