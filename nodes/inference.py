@@ -360,6 +360,11 @@ class DeviceSession:
                 return next((one.way for one in sending), way)
         return way
 
+    def force(self, way: str) -> None:
+        """From now on go this way (`Way.name`) where it is allowed; "": as planned. For measurements."""
+        self.forced = way
+        self._plan("it was said which way to go")
+
     def explain(self) -> list[Considered]:
         """Every way as the last plan saw it, the chosen one first."""
         if self.planned is None:

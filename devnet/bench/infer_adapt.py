@@ -1,6 +1,7 @@
 """Does a plan keep up with a link and an edge that change? A simulated clock: the bandwidth falls to an eighth, then the edge
 becomes four times slower too, then both recover. Regret against the best way in hindsight, beside the plan that never changes and
-the learner without forced samples. BANDWIDTH=FILE replays a recorded link instead of the steps (lines of seconds and Mbit/s).
+the learner without forced samples. Then the same with real processes, where nothing is simulated but the link's rate
+(`devnet.adaptation`). BANDWIDTH=FILE also replays a recorded link (lines of seconds and Mbit/s), DEVICES=FILE compares phones.
 
 make bench Q=infer-adapt
 """
@@ -8,6 +9,8 @@ make bench Q=infer-adapt
 from __future__ import annotations
 
 import os
+import statistics
+import tempfile
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -15,10 +18,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from devnet.adaptation import WITHIN as LIVE_WITHIN
+from devnet.adaptation import Adapted, measured
 from devnet.bench.report import FOLDER, Row, write
 from devnet.exhaustive import FILE
 from middleware.infer.adaptive import LEARNT, best, features
-from middleware.infer.plan import Considered, Constraints, Link, Place, Plan, Times, World, plan
+from middleware.infer.plan import Considered, Constraints, Link, Place, Plan, Privacy, Times, World, plan
 from middleware.maths.adapt import Settings, observe, start
 from middleware.wire.model import Measured, ModelManifest, Segment
 
@@ -36,6 +41,7 @@ RATE: Final = 5e6  # bytes a second: 40 Mbit/s
 SLOWNESS: Final = 6.0  # of the device against the edge
 REGRET: Final = 0.10
 WORSE: Final = 1.5
+LIVE: Final[tuple[Privacy, ...]] = ("lossless", "features")
 SHAPES: Final = ((3, 96, 96), (16, 48, 48), (24, 24, 24), (32, 12, 12), (96, 6, 6), (10,))
 EDGE_MS: Final = (3.0, 3.5, 3.0, 2.5, 1.0)
 RAW_BYTES: Final = 3 * 96 * 96
@@ -75,8 +81,8 @@ def world(rate: float = RATE) -> World:
 def considered(privacy: str) -> list[Considered]:
     """Every allowed way of a small net in the world as it was profiled."""
     chain = tuple(Segment(FILE, SHAPES[k], SHAPES[k + 1], 10_000_000, 10_000) for k in range(5))
-    measured = tuple(Measured(way, ACCURACY[way], round(share * RAW_BYTES)) for way, share in UPLOADED.items())
-    model = ModelManifest("simulated", "image", (), chain, measured=measured, scale=(0.5, 0.5, 0.5, 0.2, 0.2, 0.2))
+    table = tuple(Measured(way, ACCURACY[way], round(share * RAW_BYTES)) for way, share in UPLOADED.items())
+    model = ModelManifest("simulated", "image", (), chain, measured=table, scale=(0.5, 0.5, 0.5, 0.2, 0.2, 0.2))
     found = plan(model, world(), Constraints(privacy))  # type: ignore[arg-type]
     if not isinstance(found, Plan):
         raise ValueError(f"no way is allowed: {found.reasons()}")
@@ -194,8 +200,83 @@ def device_rows(path: Path) -> list[Row]:
     ]
 
 
+def live_rows(privacy: str, found: Adapted) -> list[Row]:
+    """Of a run with real processes."""
+    rows = []
+    for phase in found.phases:
+        settled, best = statistics.median(phase.frames[LIVE_WITHIN:]), min(phase.forced.values())
+        way = min(phase.forced, key=lambda name: phase.forced[name])
+        rows.append(
+            Row(f"live, {privacy}, {phase.name}: {phase.way} from frame {LIVE_WITHIN} on, best by force ({way})", settled, "ms",
+                best, settled / best, f"<= {1 + REGRET:g}x", settled <= (1 + REGRET) * best)
+        )  # fmt: skip
+    changed = found.phases[1:3]
+    learnt = sum(statistics.median(phase.frames[LIVE_WITHIN:]) for phase in changed)
+    static = sum(phase.static for phase in changed)
+    rows.append(
+        Row(f"live, {privacy}: the first phase's plan while anything is slow, times the planner's", static / learnt, "x", 1.0,
+            static / learnt, f">= {WORSE:g}x", static >= WORSE * learnt)
+    )  # fmt: skip
+    rows.append(
+        Row(
+            f"live, {privacy}: frames answered",
+            found.answered,
+            f"of {found.asked}",
+            bar="all",
+            ok=found.answered == found.asked,
+        )
+    )
+    rows.append(
+        Row(f"live, {privacy}: receipts of the edge, for its answers", found.receipts, "receipts", found.by_edge, None, "equal",
+            found.receipts == found.by_edge)
+    )  # fmt: skip
+    return rows
+
+
+def draw_live(path: Path, found: dict[str, Adapted]) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(len(found), 1, figsize=(9, 3.2 * len(found)), dpi=120, sharex=True, squeeze=False)
+    for (privacy, run), axis in zip(found.items(), axes[:, 0], strict=True):
+        start = 0
+        for phase in run.phases:
+            places = range(start, start + len(phase.frames))
+            axis.plot(
+                places, phase.frames, ".", color="#2a6f97", markersize=3, label="as planned" if not start else None
+            )
+            for name, ms, colour in (
+                ("best by force", min(phase.forced.values()), "black"),
+                ("the first phase's plan", phase.static, "#a44a3f"),
+            ):
+                axis.plot(
+                    places, [ms] * len(places), "--", color=colour, linewidth=1, label=name if not start else None
+                )
+            axis.axvline(start, color="#bbbbbb", linewidth=0.8)
+            axis.annotate(
+                f"{phase.name}: {phase.way}", (start + 2, 0.94), xycoords=("data", "axes fraction"), fontsize=7
+            )
+            start += len(phase.frames)
+        axis.set(ylabel=f"{privacy}: ms", yscale="log")
+        axis.grid(alpha=0.3)
+    axes[0, 0].legend(loc="lower left", fontsize=7)
+    axes[-1, 0].set_xlabel("frame")
+    figure.tight_layout()
+    figure.savefig(path)
+    pyplot.close(figure)
+
+
+def live() -> list[Row]:
+    with tempfile.TemporaryDirectory() as folder:
+        found = measured(Path(folder), LIVE)
+    draw_live(FOLDER / "infer-adapt-live.png", found)
+    return [row for privacy, run in found.items() for row in live_rows(privacy, run)]
+
+
 def main() -> None:
-    rows = step_rows("open") + step_rows("features")
+    rows = step_rows("open") + step_rows("lossless") + step_rows("features") + live()
     if "BANDWIDTH" in os.environ:
         rows += recorded_rows(Path(os.environ["BANDWIDTH"]))
     if "DEVICES" in os.environ:
