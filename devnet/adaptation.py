@@ -28,7 +28,7 @@ FORCED: Final = 15  # frames of each
 WARM: Final = 4  # of those, that do not count
 LINK: Final = 24 * MEGABIT
 DELAY_MS: Final = 2.5
-SLOWDOWN: Final = 6.0  # of the device
+SLOWDOWN: Final = 12.0  # of the device
 
 
 class Phase(NamedTuple):
@@ -42,7 +42,7 @@ class Phase(NamedTuple):
 
 
 class Adapted(NamedTuple):
-    """The phases; frames that were asked, answered, and answered by the edge; receipts that the edge gave."""
+    """The phases; frames that were asked, answered, and answered by the edge or past it; receipts that the edge gave."""
 
     phases: tuple[Phase, ...]
     asked: int
@@ -90,7 +90,7 @@ async def _phases(world: ServingWorld, throttle: Throttle, privacy: Privacy, sam
             print(f"{privacy}, {name}: {one.way} {one.frames[-1]:.1f} ms, by force {one.forced}", flush=True)
         line = session.running.line
         receipts = line.state.ledger.count if line is not None else -1
-    by_edge = sum(reply.tier == "edge" for reply in told)
+    by_edge = sum(reply.tier in ("edge", "cloud") for reply in told)
     return Adapted(tuple(found), FRAMES * len(PHASES), len(told), by_edge, receipts)
 
 

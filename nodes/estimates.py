@@ -1,11 +1,15 @@
 """What a session knows of its world, and how every answer corrects it: the link's rate and round trip, the edge's speed and
-queue, what encoding costs here. The planner takes it as a `World`."""
+queue, what encoding costs here. The planner takes it as a `World`.
+
+What no request touches grows stale: `unseen` counts, for each quantity, the requests since something was last learnt of it. The
+mean forgets by requests, not by measurements, so after a long gap what is measured replaces what was known.
+"""
 
 from __future__ import annotations
 
 import math
 import time
-from typing import Final
+from typing import Final, Literal, get_args
 
 import numpy as np
 
@@ -16,11 +20,14 @@ from middleware.wire.session import Terms
 from nodes.line import Answered
 from nodes.models import LoadedModel
 
-NEWEST: Final = 0.3  # weight of a new measurement
+NEWEST: Final = 0.3  # weight of a new measurement, when every request brings one
 WATTS: Final = 2.5  # of a device's processor while it computes: a phone's core under load (model, no meter)
 JOULES_PER_BYTE: Final = 1.1e-6  # of a byte over wifi (model; Huang et al. 2012, table 4, rounded)
 TIMED_BYTES: Final = 1024  # sent, from which on a request says something of the link's rate
 TIMED_MS: Final = 0.2  # on the way, likewise
+HOPE: Final = 2.0  # times faster than ever known: what a tier that nobody has seen for long may have become
+
+Quantity = Literal["device", "link", "edge", "beyond"]
 
 
 class Estimates:
@@ -35,16 +42,33 @@ class Estimates:
         self.encode_ms: dict[str, float] = {}
         self.decode_ms: dict[str, float] = {}
         self.prepare_ms = 0.0
+        self.unseen: dict[Quantity, int] = dict.fromkeys(get_args(Quantity), 0)
+
+    def _weight(self, quantity: Quantity) -> float:
+        """Of a measurement, by how long ago the last one was; it is the last one now."""
+        gap, self.unseen[quantity] = self.unseen[quantity], 0
+        return float(1 - (1 - NEWEST) ** max(1, gap))
+
+    def requested(self) -> None:
+        """One more request is on its way."""
+        for quantity in self.unseen:
+            self.unseen[quantity] += 1
+
+    def ran(self, first: int, last: int, ms: float) -> None:
+        """A stretch was run here."""
+        self.loaded.noted(first, last, ms, self._weight("device"))
 
     def opened(self, terms: Terms) -> None:
         """The edge stated its times."""
         self.edge_times = {(first, last): ms for first, last, ms in terms.times}
-        self.edge_scale, self.edge_queue = 1.0, terms.queue_ms
+        self.edge_scale, self.edge_queue, self.beyond_scale = 1.0, terms.queue_ms, 1.0
+        self.unseen |= {"edge": 0, "beyond": 0}
 
     def probed(self, round_trip: float, rate: float, queue: float) -> None:
         """The link was measured alone."""
         self.round_trip, self.edge_queue = round_trip, queue
-        self.rate = rate if not self.rate else self.rate + NEWEST * (rate - self.rate)
+        weight = self._weight("link")
+        self.rate = rate if not self.rate else self.rate + weight * (rate - self.rate)
 
     def prepared(self, ms: float) -> None:
         self.prepare_ms += NEWEST * (ms - self.prepare_ms)
@@ -57,7 +81,7 @@ class Estimates:
         """A request came back; `transfer` is what it took beside the server's own times."""
         result, carried = answer.result, transfer - self.round_trip
         if answer.bytes_up > TIMED_BYTES and carried > TIMED_MS:
-            self.rate += NEWEST * (1000 * answer.bytes_up / carried - self.rate)
+            self.rate += self._weight("link") * (1000 * answer.bytes_up / carried - self.rate)
         elif carried < 0:
             self.round_trip = max(0.05, self.round_trip + NEWEST * carried)
         self.edge_queue += NEWEST * (result.queue_ms - self.edge_queue)
@@ -65,12 +89,12 @@ class Estimates:
         self.decode_ms[way.form] = known + NEWEST * (result.decode_ms - known)
         base = Times(self.edge_times, len(self.loaded.manifest.segments)).of(way.front, way.middle)
         if base > 0 and math.isfinite(base):
-            self.edge_scale += NEWEST * (result.compute_ms / base - self.edge_scale)
+            self.edge_scale += self._weight("edge") * (result.compute_ms / base - self.edge_scale)
 
     def beyond(self, predicted_ms: float, result_ms: float) -> None:
         """A request went past the edge: what that was predicted to take, as things were measured first, and took."""
         if predicted_ms > 0:
-            self.beyond_scale += NEWEST * (result_ms / predicted_ms - self.beyond_scale)
+            self.beyond_scale += self._weight("beyond") * (result_ms / predicted_ms - self.beyond_scale)
 
     def busy(self, retry_ms: float) -> None:
         """The edge refused a request and said when to come back."""
@@ -94,8 +118,9 @@ class Estimates:
             coding.encode(codec, tensor)
             self.encode_ms[codec] = 1000 * (time.perf_counter() - began)
 
-    def world(self, terms: Terms | None, cloudless: bool = False) -> World:
-        """What was measured, as the planner takes it; without `terms` the device is alone."""
+    def world(self, terms: Terms | None, cloudless: bool = False, hoped: Quantity | None = None) -> World:
+        """What was measured, as the planner takes it; without `terms` the device is alone. `hoped`: a tier that is taken to be
+        as fast as it may have become since it was last seen."""
         here = self.loaded.times()
         if self.slowdown > 1:
             here = Times({key: ms * self.slowdown for key, ms in here.measured.items()}, here.segments)
@@ -104,15 +129,28 @@ class Estimates:
         if terms is None or self.rate <= 0:
             return World(device)
         count = len(self.loaded.manifest.segments)
-        edge = Place(Times({key: ms * self.edge_scale for key, ms in self.edge_times.items()}, count), self.edge_queue)
+        scale = self._hope(self.edge_scale, hoped == "edge")
+        queue = 0.0 if hoped == "edge" else self.edge_queue
+        edge = Place(Times({key: ms * scale for key, ms in self.edge_times.items()}, count), queue)
         uplink = Link(self.rate, self.round_trip)
         if cloudless or not terms.beyond_times or terms.beyond_bytes_per_second <= 0:
             return World(device, edge, uplink, price=terms.price)
-        scale = self.beyond_scale
+        scale = self._hope(self.beyond_scale, hoped == "beyond")
         cloud = Place(Times({(a, b): ms * scale for a, b, ms in terms.beyond_times}, count))
         further = Link(terms.beyond_bytes_per_second / scale, terms.beyond_ms * scale)
         return World(device, edge, uplink, cloud, further, terms.price)
 
+    @staticmethod
+    def _hope(scale: float, hoped: bool) -> float:
+        return min(1.0, scale) / HOPE if hoped else scale
+
     def vector(self) -> tuple[float, ...]:
         """What a plan rests on, as numbers whose relative change matters."""
-        return self.rate, self.edge_scale, self.beyond_scale, 1 + self.edge_queue, 1 + self.round_trip
+        return (
+            self.rate,
+            self.loaded.slowness,
+            self.edge_scale,
+            self.beyond_scale,
+            1 + self.edge_queue,
+            1 + self.round_trip,
+        )

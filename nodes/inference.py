@@ -5,8 +5,9 @@ corrects the link's rate, the edge's speed and its queue, and when they changed,
 answered once, from wherever it can be: what an edge does not answer is run here from where it stands, or answered by a branch in
 front, and says so (`degraded`).
 
-A device that has stopped sending learns nothing of the edge any more, so now and then it measures the link and sends one
-request although the plan says not to (forced sampling; Zhang et al. 2021, "Autodidactic Neurosurgeon", section 4).
+What the plan does not use is not measured by it, so what was unseen for long is looked at on purpose: the link is probed and
+the device timed beside the requests; and where a tier would be used if only it were faster than it was last seen, one request
+goes there although the plan says not to (forced sampling; Zhang et al. 2021, "Autodidactic Neurosurgeon", section 4).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -45,7 +46,7 @@ from middleware.infer.plan import (
 from middleware.types import Node
 from middleware.wire.model import ModelManifest
 from middleware.wire.session import Course
-from nodes.estimates import JOULES_PER_BYTE, WATTS, Estimates
+from nodes.estimates import JOULES_PER_BYTE, WATTS, Estimates, Quantity
 from nodes.line import Answered, Identity, Line, Refused
 from nodes.models import LoadedModel, sure
 from nodes.reply import PARTS, Reply, Tally
@@ -53,9 +54,9 @@ from nodes.reply import PARTS, Reply, Tally
 LOG = logging.getLogger("drystone")
 REPLAN_CHANGE: Final = 0.25  # of any measured quantity, after which the plan is made again
 REPLAN_REQUESTS: Final = 64  # after which it is made again anyway
-SAMPLE_REQUESTS: Final = (
-    25  # after which a device that sends nothing measures the link, and every second time sends one
-)
+PROBE_REQUESTS: Final = 25  # after which a link or a device that none of them told anything of is measured beside them
+SAMPLE_REQUESTS: Final = 50  # after which one goes to a tier that none of them reached
+SAMPLED: Final[tuple[Quantity, ...]] = ("edge", "beyond")
 WORTH_A_HOP: Final = 0.1  # of the cost: going past the edge for less is not worth one more tier that can fail
 REOPEN_SECONDS: Final = 0.5  # between two tries to reach an edge that is gone
 TOLD_SECONDS: Final = 1.0  # between two notes of what the session has done
@@ -104,12 +105,13 @@ class DeviceSession:
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="device")
         self.line: Line | None = None
         self.reopening: asyncio.Task[None] | None = None
+        self.beside: set[asyncio.Task[Any]] = set()
         self.next_try = 0.0
         self.estimates = Estimates(loaded, slowdown)
         self.tally = Tally()
         self.planned: Plan | Infeasible | None = None
         self.planned_on: tuple[float, ...] = ()
-        self.since_plan = self.silent = self.requests = 0
+        self.since_plan = self.requests = 0
         self.plans: list[tuple[int, str, str]] = []  # (request, way, why) of every change of plan
         self.why_alone = "" if reach is not None else "no edge is configured"
         self.unlicensed = ""  # why this user may not run this model
@@ -127,9 +129,10 @@ class DeviceSession:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self.reopening is not None:
-            self.reopening.cancel()
-            await asyncio.gather(self.reopening, return_exceptions=True)
+        ending = [*self.beside, *([self.reopening] if self.reopening is not None else [])]
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
         if self.line is not None:
             await self._pay(self.line)
             await self.line.close()
@@ -212,7 +215,7 @@ class DeviceSession:
         if self.slowdown > 1:
             time.sleep(took * (self.slowdown - 1))
         if last > first:
-            self.loaded.noted(first, last, 1000 * took)
+            self.estimates.ran(first, last, 1000 * took)
         return given
 
     def _payload(self, way: Way, sample: Sample, crossing: Floats) -> bytes:
@@ -296,9 +299,9 @@ class DeviceSession:
         tail = Times({(a, b): ms for a, b, ms in terms.beyond_times}, last).of(way.middle, last)
         return terms.beyond_ms + 1000 * sent / terms.beyond_bytes_per_second + tail
 
-    def _world(self, cloudless: bool = False) -> World:
+    def _world(self, cloudless: bool = False, hoped: Quantity | None = None) -> World:
         line = self.line
-        return self.estimates.world(None if line is None or line.broken else line.terms, cloudless)
+        return self.estimates.world(None if line is None or line.broken else line.terms, cloudless, hoped)
 
     def _measured(self) -> tuple[float, ...]:
         return (*self.estimates.vector(), 1.0 + (self.line is None or bool(self.line.broken)))
@@ -334,6 +337,7 @@ class DeviceSession:
     def _next_way(self) -> Way | None:
         """As planned; None where nothing is allowed because the edge is away."""
         self.since_plan += 1
+        self.estimates.requested()
         if self.line is not None and self.line.broken:
             fault = self.line.fault
             self._lost(self.line.broken)
@@ -351,14 +355,32 @@ class DeviceSession:
             reasons = "; ".join(found.reasons()[:3]) if found is not None else "nothing was planned"
             raise ConfigurationError(f"no way to run {self.model.name} is allowed: {reasons}")
         way = found.way
-        self.silent = self.silent + 1 if way.front == len(self.model.segments) else 0
-        if self.silent and self.silent % SAMPLE_REQUESTS == 0 and self.line is not None and not self.forced:
-            task = asyncio.create_task(self._probe(self.line))
-            task.add_done_callback(lambda done: done.exception() if not done.cancelled() else None)
-            if self.silent % (2 * SAMPLE_REQUESTS) == 0:
-                sending = (one for one in found.others if not one.refused and one.way.front < len(self.model.segments))
-                return next((one.way for one in sending), way)
+        return way if self.forced else self._sampled(way)
+
+    def _sampled(self, way: Way) -> Way:
+        """This way, or another that tells of a tier nobody has seen for long; what can be measured beside requests is."""
+        line, unseen, last = self.line, self.estimates.unseen, len(self.model.segments)
+        if _due(unseen["device"], PROBE_REQUESTS) and self.loaded.held > 0:
+            self._beside(self.run_here(self._stretch, 0, 1, self.loaded.blank(0)))
+        if line is None:
+            return way
+        if _due(unseen["link"], PROBE_REQUESTS):
+            self._beside(self._probe(line))
+        tiers = [quantity for quantity in SAMPLED if _due(unseen[quantity], SAMPLE_REQUESTS)]
+        hopes = [plan(self.model, self._world(hoped=tier), self.constraints, self.weights) for tier in tiers]
+        for tier, hope in zip(tiers, hopes, strict=True):
+            if isinstance(hope, Plan) and (
+                hope.way.middle < last if tier == "beyond" else hope.way.front < hope.way.middle
+            ):
+                return hope.way
         return way
+
+    def _beside(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Beside the requests; what it fails of, they will meet themselves."""
+        task = asyncio.create_task(work)
+        self.beside.add(task)
+        task.add_done_callback(self.beside.discard)
+        task.add_done_callback(lambda done: done.exception() if not done.cancelled() else None)
 
     def force(self, way: str) -> None:
         """From now on go this way (`Way.name`) where it is allowed; "": as planned. For measurements."""
@@ -378,8 +400,6 @@ class DeviceSession:
         world = self._world()
         found = predict(self.model, world, way)
         return found.ms, refusal(self.model, world, self.constraints, way, found)
-
-    # --------------------------------------------------------------------------------------------------------- learning
 
     # ----------------------------------------------------------------------------------------------------------- the edge
 
@@ -455,6 +475,10 @@ class DeviceSession:
         self.last_told = time.monotonic()
         if self.told is not None:
             self.told.write_text(json.dumps({**self.report(), "time": time.time(), "open": not final}))
+
+
+def _due(unseen: int, after: int) -> bool:
+    return unseen > 0 and unseen % after == 0
 
 
 def _nearer(found: Plan, last: int) -> Plan:

@@ -3,11 +3,13 @@
 A model is ready when all files that this node may hold are here and each stretch that a plan can ask for has been timed: on a
 device those from the input on, on a server those to the end. Stretches are timed as they are run, since segments do not add up: a
 runtime lays tensors out anew at every border (up to twice the time in all, for networks of small layers). What is left, in the
-middle of three tiers, is the difference of two that were. Requests correct the times as they pass, by an exponential mean.
+middle of three tiers, is the difference of two that were. Requests correct one factor for all of them, an exponential mean of
+what a stretch took over what it took alone: a node that slows down does so for every stretch, also for those nobody asks for.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
@@ -23,8 +25,8 @@ from middleware.wire.model import MODEL_BYTES, Branch, File, ModelManifest, deco
 
 Floats = npt.NDArray[np.float32]
 
-ROUNDS: Final = 3  # timings of one stretch, of which the median counts
-NEWEST: Final = 0.3  # weight of a new time in the mean
+ROUNDS: Final = 5  # timings of one stretch, of which the least counts: what else ran on the node only adds
+NEWEST: Final = 0.3  # weight of a new factor in the mean
 
 Fetch = Callable[[bytes, int], Awaitable[bytes]]
 """(digest, most bytes) -> the blob."""
@@ -48,19 +50,21 @@ class LoadedModel:
         self.encoders = beside((one.after, one.encoder) for one in manifest.coders)
         self.decoders = beside((one.after, one.decoder) for one in manifest.coders)
         self.held = next((place for place, data in enumerate(files) if not data), len(files))
-        self.measured: dict[tuple[int, int], float] = {}
+        self.measured: dict[tuple[int, int], float] = {}  # milliseconds of a stretch that runs alone
+        self.slowness = 1.0  # of the node now, against that
 
     def warm(self, clock: Callable[[], float] = time.perf_counter) -> None:
         """Time what this node would run: every stretch up to the end where it holds all, else every one from the input on."""
         last = len(self.manifest.segments)
         for place in range(self.held) if self.serves else ():
-            self.measured[place, last] = self._timed(place, last, self._zeros(place), clock)
+            self.measured[place, last] = self._timed(place, last, self.blank(place), clock)
         starts = () if self.serves else (0, *sorted(self.branches))
         for start in starts:
             for end in range(start + 1, self.held + 1):
-                self.measured[start, end] = self._timed(start, end, self._zeros(start), clock)
+                self.measured[start, end] = self._timed(start, end, self.blank(start), clock)
 
-    def _zeros(self, place: int) -> Floats:
+    def blank(self, place: int) -> Floats:
+        """Zeros of the shape that segment `place` takes."""
         return np.zeros((1, *self.manifest.crossing(place)), np.float32)
 
     def _timed(self, first: int, last: int, tensor: Floats, clock: Callable[[], float]) -> float:
@@ -70,21 +74,28 @@ class LoadedModel:
             began = clock()
             self.runner.run(first, last, tensor)
             times.append(1000 * (clock() - began))
-        return sorted(times)[ROUNDS // 2]
+        return min(times)
 
-    def noted(self, first: int, last: int, ms: float) -> None:
-        """A stretch was run for a request and took so long."""
-        known = self.measured.get((first, last))
-        self.measured[first, last] = ms if known is None else (1 - NEWEST) * known + NEWEST * ms
+    def noted(self, first: int, last: int, ms: float, weight: float = NEWEST) -> None:
+        """A stretch was run for a request and took so long; `weight` of that in the mean."""
+        alone = self.alone().of(first, last)
+        if math.isfinite(alone) and alone > 0:
+            self.slowness += weight * (ms / alone - self.slowness)
+        else:
+            self.measured[first, last] = ms / self.slowness
+
+    def alone(self) -> Times:
+        """What stretches take while nothing else slows the node."""
+        return Times(self.measured, len(self.manifest.segments))
 
     def times(self) -> Times:
-        """What was measured, as the planner takes it."""
-        return Times(dict(self.measured), len(self.manifest.segments))
+        """What they take now, as the planner takes it."""
+        return Times({key: ms * self.slowness for key, ms in self.measured.items()}, len(self.manifest.segments))
 
     def tails(self) -> tuple[tuple[int, int, float], ...]:
         """(first, last, milliseconds) of every stretch to the end, as an offer states them."""
         last = len(self.manifest.segments)
-        return tuple((first, end, ms) for (first, end), ms in sorted(self.measured.items()) if end == last)
+        return tuple((first, end, ms) for (first, end), ms in sorted(self.times().measured.items()) if end == last)
 
 
 async def load(root: bytes, fetch: Fetch, held: int | None = None, threads: int = 1) -> LoadedModel:

@@ -255,13 +255,11 @@ def draw_live(path: Path, found: dict[str, Adapted]) -> None:
                     places, [ms] * len(places), "--", color=colour, linewidth=1, label=name if not start else None
                 )
             axis.axvline(start, color="#bbbbbb", linewidth=0.8)
-            axis.annotate(
-                f"{phase.name}: {phase.way}", (start + 2, 0.94), xycoords=("data", "axes fraction"), fontsize=7
-            )
+            axis.annotate(f"{phase.name}: {phase.way}", (start, 1.02), xycoords=("data", "axes fraction"), fontsize=7)
             start += len(phase.frames)
         axis.set(ylabel=f"{privacy}: ms", yscale="log")
         axis.grid(alpha=0.3)
-    axes[0, 0].legend(loc="lower left", fontsize=7)
+    axes[0, 0].legend(loc="upper left", fontsize=7)
     axes[-1, 0].set_xlabel("frame")
     figure.tight_layout()
     figure.savefig(path)
