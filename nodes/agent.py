@@ -24,6 +24,7 @@ from middleware.types import ZERO32, Limits, Node, Receipt, Roster, Seen, Status
 from middleware.wire.commitment import Context, pack_name
 from middleware.wire.members import decode_members
 from middleware.wire.message import M, ReceiptReply, Registration, Signed
+from middleware.wire.model import FileRequest
 from nodes.chain import ChainView
 from nodes.config import Settings
 from nodes.http import Meters
@@ -242,6 +243,15 @@ class Agent:
         )  # fmt: skip
 
     # ------------------------------------------------------------------------------------------------------------ blobs
+
+    async def fetch_model_file(self, digest: bytes, most_bytes: int) -> bytes:
+        """A file of a published model, from here or else from the parent, which wants to know who asks."""
+        data = self.blobs.get(digest)
+        if data is None:
+            request = self.sign(FileRequest(self.id, self.sequence(), digest, self.account.address))
+            data = await self.parent.blob(digest, most_bytes, request.stored())
+            self.blobs.put(data, digest)
+        return data
 
     async def fetch(self, digest: bytes, most_bytes: int) -> bytes:
         """A blob from here or from the parent; kept once it was checked."""

@@ -12,8 +12,6 @@ import logging
 import os
 import signal
 import sys
-import time
-from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,15 +23,16 @@ from aiohttp import web
 from ledger.client import AddressBook
 from ledger.connect import connect
 from ledger.outbox import Outbox
-from middleware.errors import ConfigurationError, DrystoneError, PeerFault, Unavailable
+from middleware.errors import ConfigurationError, DrystoneError
 from middleware.trust.keys import KeyFile
 from middleware.types import Tier
 from middleware.wire.commitment import Context
-from middleware.wire.model import decode_model_manifest
 from nodes.agent import Agent
 from nodes.chain import ChainView
 from nodes.config import Settings, read_config
+from nodes.files import ModelFiles
 from nodes.http import READ_BUFFER_BYTES, Handler, Meters, application
+from nodes.licences import LedgerLicences
 from nodes.store import Blobs, Store
 from nodes.tiers import Capability, capability, status
 from nodes.workloads import Workloads
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("drystone")
 EXIT_FAULT = 1
-LOOK_SECONDS = 0.5  # between two looks at the ledger for blobs that nobody knows
 HEAD_FILE = "ledger.head"  # in the state folder: the newest block of a local log that this node saw
 
 
@@ -52,9 +50,10 @@ class Node:
 
     def __init__(self, agent: Agent, work: Capability, models: bytes, http: aiohttp.ClientSession) -> None:
         """`models`: the address of that contract; `http`: for sessions with the tier above."""
-        self.agent, self.work, self.models, self.http = agent, work, models, http
+        self.agent, self.work, self.http = agent, work, http
+        self.licences = LedgerLicences(agent, models)
+        self.files = ModelFiles(agent, self.licences)
         self.inference: Inference | None = None
-        self.looked = 0.0  # at the ledger, for a blob that nobody knew
         self.limits = agent.limits
         self.meters: Meters = agent.meters
         self.blobs: Blobs = agent.blobs
@@ -64,38 +63,14 @@ class Node:
     def ready(self) -> bool:
         return self.agent.id != 0
 
-    async def obtain(self, digest: bytes) -> bool:
-        if self.blobs.has(digest):
-            return True
-        if self.agent.link is None:
-            return False
-        if not self._published(digest) and time.monotonic() - self.looked > LOOK_SECONDS:
-            self.looked = (
-                time.monotonic()
-            )  # it may have been published a moment ago; asking again and again costs us nothing
-            await self.agent.view.refresh()
-        if not self._published(digest):
-            return False
-        try:
-            await self.agent.fetch(digest, self.limits.blob_bytes)
-        except (Unavailable, PeerFault) as error:
-            LOG.debug("blob %s of a model is not above either: %s", digest.hex()[:16], error)
-            return False
-        return True
+    async def require_reader(self, digest: bytes, request: bytes) -> None:
+        await self.files.require_reader(digest, request)
 
-    def _published(self, digest: bytes) -> bool:
-        published = self.agent.index.licences.models
-        return digest in published or digest in missing_files(published, self.blobs)
+    async def obtain(self, digest: bytes) -> bool:
+        return await self.files.obtain(digest)
 
     def awaits(self, digest: bytes) -> bool:
-        if any(batch.list == digest for batch in self.agent.index.unlisted()):
-            return True
-        published = self.agent.index.licences.models
-        if self.agent.config.rank is not Tier.CLOUD or not published:
-            return False
-        if digest in published:
-            return not self.blobs.has(digest)
-        return digest in missing_files(published, self.blobs)
+        return any(batch.list == digest for batch in self.agent.index.unlisted()) or self.files.awaits(digest)
 
     def status(self) -> dict[str, object]:
         found = status(self.agent, self.work)
@@ -105,11 +80,10 @@ class Node:
 
     async def session(self, request: web.Request) -> web.StreamResponse:
         if self.inference is None:  # onnxruntime is loaded by the first session, not by a node that never serves one
-            from nodes.licences import LedgerLicences
             from nodes.serving import Inference
 
             above = self.http if self.agent.link is not None else None
-            self.inference = Inference(self.agent, LedgerLicences(self.agent, self.models), above)
+            self.inference = Inference(self.agent, self.licences, above)
         return await self.inference.connect(request)
 
     async def close(self) -> None:
@@ -182,16 +156,6 @@ async def _serve(stack: AsyncExitStack, node: Node, address: tuple[str, int]) ->
         raise ConfigurationError(
             f"cannot listen on {address[0]}:{address[1]}: {error.strerror}; choose another port"
         ) from error
-
-
-def missing_files(published: Iterable[bytes], blobs: Blobs) -> set[bytes]:
-    """The files that published models' manifests name and this node lacks: whoever published them may bring them."""
-    found: set[bytes] = set()
-    for root in published:
-        data = blobs.get(root)
-        if data is not None:
-            found |= {one.digest for one in decode_model_manifest(data).files() if not blobs.has(one.digest)}
-    return found
 
 
 def read_keys(path: Path) -> KeyFile:

@@ -29,7 +29,7 @@ from middleware.errors import DrystoneError, LedgerRefused, PeerFault, Unavailab
 from middleware.types import Limits
 from middleware.wire import frame
 from middleware.wire.message import Message, Signed, receive
-from nodes.link import FRAME_TYPE, RECEIPT_HEADER, RESUMABLE_BYTES, Refusal
+from nodes.link import FRAME_TYPE, RECEIPT_HEADER, REQUEST_HEADER, RESUMABLE_BYTES, Refusal
 from nodes.store import Blobs
 
 LOG = logging.getLogger("drystone")
@@ -151,6 +151,10 @@ class Served(Protocol):
         """Whether the node is active on the ledger."""
         ...
 
+    async def require_reader(self, digest: bytes, request: bytes) -> None:
+        """PeerFault unless whoever signed `request` (b"": nobody) may have this blob."""
+        ...
+
     async def obtain(self, digest: bytes) -> bool:
         """Whether the blob is here, fetched from above if it belongs to a published model."""
         ...
@@ -234,7 +238,7 @@ class Routes:
         handler = self.node.handlers.get(head.code)
         if handler is None:
             raise PeerFault("wrong-tier", f"this node takes no {type(signed.message).__name__}")
-        upload = Upload(self, request, head.body_bytes, offset, _receipt(request), direct)
+        upload = Upload(self, request, head.body_bytes, offset, _hex_header(request, RECEIPT_HEADER), direct)
         with meters.seconds.time():
             answer = await handler(signed, upload)
         meters.accepted.labels(type(signed.message).__name__).inc()
@@ -246,6 +250,9 @@ class Routes:
 
     async def blob(self, request: web.Request) -> web.StreamResponse:
         digest = _digest(request)
+        if request.method == "HEAD":
+            return web.Response(status=200 if self.node.blobs.has(digest) else 404)
+        await self.node.require_reader(digest, _hex_header(request, REQUEST_HEADER))
         if not await self.node.obtain(digest):
             return _json({"code": "", "detail": f"no blob {digest.hex()} here"}, 404)
         return web.FileResponse(self.node.blobs.path(digest), chunk_size=1 << 20)
@@ -294,11 +301,11 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def _receipt(request: web.Request) -> bytes:
+def _hex_header(request: web.Request, name: str) -> bytes:
     try:
-        return bytes.fromhex(request.headers.get(RECEIPT_HEADER, ""))
+        return bytes.fromhex(request.headers.get(name, ""))
     except ValueError as error:
-        raise PeerFault("malformed", f"{RECEIPT_HEADER} is not hex") from error
+        raise PeerFault("malformed", f"{name} is not hex") from error
 
 
 def _digest(request: web.Request) -> bytes:

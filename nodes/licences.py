@@ -1,4 +1,4 @@
-"""What the ledger says of models, as a node that serves them asks it (`nodes.serving.Licences`), and what sessions leave on disk.
+"""What the ledger says of models, as a node that serves them asks it (`nodes.admission.Licences`), and what sessions leave.
 
 A device needs a licence of its own, or of the account that it names and holds the key of; an edge asks its cloud for those whose
 licence it has checked itself. Where a model has a price, a session names a channel to this edge; its vouchers are kept, the last
@@ -21,8 +21,8 @@ from middleware.trust.eip712 import Domain
 from middleware.trust.voucher import Voucher, encode_voucher, judge_voucher
 from middleware.types import Node, Tier
 from middleware.wire import canonical
+from nodes.admission import Admission, Till
 from nodes.agent import Agent
-from nodes.serving import Admission, Till
 
 REQUESTS_UNPAID: Final = 32  # of the whole model, that a user with a channel may owe
 

@@ -23,6 +23,7 @@ SEND_BYTES = 1 << 20  # bytes handed to the socket at once
 PACE_SECONDS = 0.05  # from piece to piece on a link that is held back
 Buffer = bytes | bytearray
 RECEIPT_HEADER = "Drystone-Receipt"
+REQUEST_HEADER = "Drystone-Request"
 FRAME_TYPE = "application/vnd.drystone.frame"
 
 
@@ -80,12 +81,22 @@ class Link:
         answer = await self._request("POST", "/v1/message?offset=0", data=frame, headers={"Content-Type": FRAME_TYPE})
         return decode_stored(answer, Offer) if answer else None
 
-    async def blob(self, digest: bytes, most_bytes: int) -> bytes:
-        """A blob of at most `most_bytes`, checked against its digest."""
-        data = await self._request("GET", f"/v1/blob/{digest.hex()}", most_bytes=most_bytes)
+    async def blob(self, digest: bytes, most_bytes: int, request: bytes = b"") -> bytes:
+        """A blob of at most `most_bytes`, checked against its digest. `request` is a stored `FileRequest`, which a file of a
+        published model asks for."""
+        headers = {REQUEST_HEADER: request.hex()} if request else None
+        data = await self._request("GET", f"/v1/blob/{digest.hex()}", headers=headers, most_bytes=most_bytes)
         if hashlib.sha256(data).digest() != digest:
             raise PeerFault("mismatch", f"{self.base} sent other bytes for blob {digest.hex()[:12]}")
         return data
+
+    async def has_blob(self, digest: bytes) -> bool:
+        """Whether the parent holds a blob already."""
+        try:
+            await self._request("HEAD", f"/v1/blob/{digest.hex()}")
+        except Unavailable:
+            return False
+        return True
 
     async def put_blob(self, digest: bytes, data: bytes) -> None:
         """Bring the parent a blob that the ledger names. PeerFault when it does not wait for this one."""

@@ -131,12 +131,10 @@ async def _until_taken(link: Link, digest: bytes, data: bytes) -> None:
             await link.put_blob(digest, data)
             return
         except PeerFault as fault:
-            try:
-                await link.blob(digest, len(data))
+            if await link.has_blob(digest):
                 return
-            except (PeerFault, Unavailable):
-                if time.monotonic() > deadline:
-                    raise Unavailable(f"the cloud at {link.base} does not take the model's files: {fault}") from fault
+            if time.monotonic() > deadline:
+                raise Unavailable(f"the cloud at {link.base} does not take the model's files: {fault}") from fault
         await asyncio.sleep(LOOK_SECONDS)
 
 

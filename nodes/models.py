@@ -103,22 +103,11 @@ async def load(root: bytes, fetch: Fetch, held: int | None = None, threads: int 
     not the manifest's, Unavailable where one cannot be had."""
     manifest = decode_model_manifest(await fetch(root, MODEL_BYTES))
     count = len(manifest.segments) if held is None else min(held, manifest.held, len(manifest.segments))
-
-    async def file(one: File) -> bytes:
-        return require_file(await fetch(one.digest, one.length), one)
-
-    files = [await file(one.file) if place < count else b"" for place, one in enumerate(manifest.segments)]
-    wanted: list[File] = []
-    for branch in manifest.branches:
-        if held is not None and branch.after <= count:
-            wanted.append(branch.file)
-    for pair in manifest.coders:
-        if held is None:
-            wanted.append(pair.decoder)
-        elif pair.after <= count:
-            wanted.append(pair.encoder)
-    extra = {one.digest: await file(one) for one in wanted}
-    return LoadedModel(root, manifest, files, extra, threads, held is None)
+    decoders = [*(one.file for one in manifest.segments), *(pair.decoder for pair in manifest.coders)]
+    wanted = decoders if held is None else manifest.device_files(count)
+    data = {one.digest: require_file(await fetch(one.digest, one.length), one) for one in wanted}
+    files = [data[one.file.digest] if place < count else b"" for place, one in enumerate(manifest.segments)]
+    return LoadedModel(root, manifest, files, data, threads, held is None)
 
 
 def sure(branch: Branch, logits: Floats) -> bool:

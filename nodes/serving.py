@@ -17,7 +17,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final, NamedTuple, Protocol
+from typing import Final
 
 import aiohttp
 import msgspec
@@ -63,6 +63,7 @@ from middleware.wire.session import (
     Result,
     Terms,
 )  # fmt: skip
+from nodes.admission import Admission, Licences, Till
 from nodes.agent import Agent
 from nodes.line import Identity, Line
 from nodes.models import LoadedModel, Served, load
@@ -79,47 +80,6 @@ FREE: Final = 1 << 62  # units that may be unpaid where nothing is paid
 BACKOFF_MS: Final = 250.0  # after which a client may try the tier above again
 
 Floats = npt.NDArray[np.float32]
-
-
-class Admission(NamedTuple):
-    """What the ledger says of a model and a user: token units a unit of work, and how many requests of the whole model may be
-    unpaid where that is not 0."""
-
-    price: int
-    unpaid: int
-
-
-class Till(Protocol):
-    """Where a session is paid; one a session."""
-
-    def paid(self, voucher: bytes, units: int) -> tuple[int, bytes]:
-        """(units of this session that are paid with it, the chain of receipts that it names). PeerFault for one that does not
-        hold."""
-        ...
-
-
-class Licences(Protocol):
-    """The ledger's view of models, as far as serving needs it."""
-
-    async def admit(self, root: bytes, user: bytes, sender: Node) -> Admission:
-        """PeerFault where this user may not run this model now."""
-        ...
-
-    def revoked(self, root: bytes, user: bytes, sender: Node) -> str:
-        """Why a session that is open must end, or ""."""
-        ...
-
-    def till(self, root: bytes, user: bytes, channel: bytes, sender: Node) -> Till | None:
-        """None where nothing is paid. PeerFault for a channel that is not this user's, or not for this node."""
-        ...
-
-    def channel_units(self, root: bytes, user: bytes) -> int:
-        """Cumulative units that the user's channel has vouched for."""
-        ...
-
-    def record(self, root: bytes, user: bytes, session: bytes, ledger: machine.Ledger, paid: int) -> None:
-        """Keep what a session came to."""
-        ...
 
 
 class Inference:
@@ -190,7 +150,7 @@ class Inference:
             return data
         if self.agent.link is None:
             raise Unavailable(f"blob {digest.hex()[:16]} of a model is not here: publish it again")
-        return await self.agent.fetch(digest, most_bytes)
+        return await self.agent.fetch_model_file(digest, most_bytes)
 
     # ---------------------------------------------------------------------------------------------------------- serving
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -26,11 +27,11 @@ from ledger.licences import PaymentChannel
 from middleware.errors import ConfigurationError, PeerFault, Unavailable
 from middleware.infer.plan import Considered, Constraints, Weights
 from middleware.trust.eip712 import Domain
-from middleware.trust.keys import KeyFile
+from middleware.trust.keys import KeyFile, sign_message
 from middleware.trust.voucher import encode_voucher, sign_voucher
 from middleware.types import Node, Status
 from middleware.wire.commitment import Context
-from middleware.wire.model import MODEL_BYTES, MOST_SEGMENTS, decode_model_manifest
+from middleware.wire.model import MODEL_BYTES, MOST_SEGMENTS, FileRequest, decode_model_manifest
 from nodes.config import Settings, read_config
 from nodes.inference import DeviceSession, Reach, Sample
 from nodes.line import Identity
@@ -94,18 +95,21 @@ class Session:
         link = Link(config.parent, http, config.limits)
         blobs = Blobs(settings.path(config.state) / "blobs")
 
+        me, edge = _standing(index, keys)
+        context = Context(book.chain_id, book.ledger)
+
         async def fetch(digest: bytes, most_bytes: int) -> bytes:
             data = blobs.get(digest)
             if data is None:
-                data = await link.blob(digest, most_bytes)
+                request = FileRequest(me.id, time.time_ns(), digest, me.account)
+                signed = sign_message(context, keys.network, request, config.limits)
+                data = await link.blob(digest, most_bytes, signed.stored())
                 blobs.put(data, digest)
             return data
 
-        me, edge = _standing(index, keys)
         root = await self._find(index, fetch)
         loaded = await load(root, fetch, MOST_SEGMENTS, config.threads)
         await asyncio.get_running_loop().run_in_executor(None, loaded.warm)
-        context = Context(book.chain_id, book.ledger)
         reach = Reach(config.parent, Identity(me.id, keys.network, me.account, context, config.limits), edge)
         published = index.licences.models[root]
         wallet = None

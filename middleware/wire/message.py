@@ -29,6 +29,7 @@ from middleware.wire.commitment import (
     require_unsigned,
 )  # fmt: skip
 from middleware.wire.frame import FrameHead, encode_frame, split_rest, split_stored, split_whole
+from middleware.wire.model import FileRequest
 from middleware.wire.session import Hello, Terms
 
 MESSAGE_PURPOSE: Final = b"drystone/msg/1"
@@ -212,12 +213,12 @@ class Registration(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_
             require_bytes(name, value, length)
 
 
-Message = Poll | Offer | Update | EdgeReport | ReceiptReply | Registration | Hello | Terms
+Message = Poll | Offer | Update | EdgeReport | ReceiptReply | Registration | Hello | Terms | FileRequest
 M = TypeVar("M", bound=Message)
 N = TypeVar("N", bound=Message)
 
 KINDS: Final[dict[int, type[Message]]] = {
-    kind.code: kind for kind in (Poll, Offer, Update, EdgeReport, ReceiptReply, Registration, Hello, Terms)
+    kind.code: kind for kind in (Poll, Offer, Update, EdgeReport, ReceiptReply, Registration, Hello, Terms, FileRequest)
 }
 
 

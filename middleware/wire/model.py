@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import math
 from itertools import pairwise
-from typing import Annotated, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 import msgspec
 
@@ -53,6 +53,22 @@ class File(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     @classmethod
     def of(cls, data: bytes) -> File:
         return cls(hashlib.sha256(data).digest(), len(data))
+
+
+class FileRequest(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A node asks its parent for a file of a published model. `user` is the account that holds the licence."""
+
+    code: ClassVar[int] = 9
+    sender: int
+    sequence: int
+    digest: bytes
+    user: bytes
+
+    def __post_init__(self) -> None:
+        require_unsigned("sender", self.sender, 32)
+        require_unsigned("sequence", self.sequence, 64)
+        require_bytes("digest", self.digest, 32)
+        require_bytes("user", self.user, 20)
 
 
 class Segment(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -175,6 +191,14 @@ class ModelManifest(msgspec.Struct, frozen=True, array_like=True, forbid_unknown
         """Every file that the model is made of."""
         pairs = [file for pair in self.coders for file in (pair.encoder, pair.decoder)]
         return (*(one.file for one in self.segments), *(branch.file for branch in self.branches), *pairs)
+
+    def device_files(self, held: int = MOST_SEGMENTS) -> tuple[File, ...]:
+        """What a device may hold that takes the first `held` segments, or as many as the licence allows: these, and the branches
+        and encoders on their borders."""
+        count = min(held, self.held, len(self.segments))
+        branches = [branch.file for branch in self.branches if branch.after <= count]
+        encoders = [pair.encoder for pair in self.coders if pair.after <= count]
+        return (*(one.file for one in self.segments[:count]), *branches, *encoders)
 
 
 def encode_model_manifest(manifest: ModelManifest) -> bytes:

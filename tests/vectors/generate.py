@@ -21,6 +21,7 @@ from middleware.trust.eip712 import Domain, edge_root_digest, header_hash, recei
 from middleware.types import EdgeLeaf, Header, Leaf, Receipt, Seen, Tier
 from middleware.wire import commitment, message
 from middleware.wire.manifest import Manifest, ManifestEdge, ManifestScore, ManifestUpdate, Scoring, encode_manifest
+from middleware.wire.model import FileRequest
 from middleware.wire.policy import encode_policy
 from middleware.wire.session import Hello, Terms
 from middleware.wire.state import State, encode_state
@@ -169,6 +170,7 @@ def examples() -> list[tuple[message.Message, bytes]]:
             ),
             b"",
         ),
+        (FileRequest(11, 9, digest("file"), ACCOUNT.address), b""),
     ]
 
 

@@ -24,11 +24,12 @@ from middleware.trust.keys import AccountKey, NetworkKey, require_message_signat
 from middleware.types import LIMITS, Node, Roster, Status, Tier
 from middleware.wire.commitment import Context
 from middleware.wire.model import Branch, File, Measured, ModelManifest, Segment, encode_model_manifest
+from nodes.admission import Admission
 from nodes.http import Meters
 from nodes.inference import DeviceSession, Reach
 from nodes.line import Identity
 from nodes.models import load
-from nodes.serving import Admission, Inference
+from nodes.serving import Inference
 from nodes.store import Blobs
 
 CONTEXT = Context(31337, bytes(range(20)))
@@ -126,7 +127,7 @@ class Member:
         if error is not None:
             self.faults.append(error)
 
-    async def fetch(self, digest: bytes, most_bytes: int) -> bytes:
+    async def fetch_model_file(self, digest: bytes, most_bytes: int) -> bytes:
         return self.world.files[digest]
 
 

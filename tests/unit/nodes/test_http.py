@@ -33,6 +33,7 @@ class Reader:
         self.limits, self.meters, self.blobs, self.fault = limits, Meters(), Blobs(folder), fault
         self.ready = True
         self.bodies: list[bytes] = []
+        self.asked: list[bytes] = []
         self.handlers: dict[int, Handler] = {Update.code: self.read, Poll.code: self.refuse}
 
     async def read(self, signed: Signed[Message], upload: Upload) -> bytes:
@@ -44,6 +45,9 @@ class Reader:
 
     async def refuse(self, signed: Signed[Message], upload: Upload) -> bytes:
         raise PeerFault(self.fault, "because")
+
+    async def require_reader(self, digest: bytes, request: bytes) -> None:
+        self.asked.append(request)
 
     async def obtain(self, digest: bytes) -> bool:
         return self.blobs.has(digest)

@@ -168,6 +168,7 @@ def test_codes_are_those_of_the_format() -> None:
         6: "Registration",
         7: "Hello",
         8: "Terms",
+        9: "FileRequest",
     }
 
 
