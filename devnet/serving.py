@@ -81,7 +81,7 @@ async def serving(home: Path, tell: Any = None, slots: int = 1) -> AsyncIterator
             _reparent(fleet.folder("edge-1"), fleet.folder("edge-1"), made.links["cloud"].port, slots)
             _reparent(fleet.folder("device-1"), made.device, made.links["edge"].port, slots)
             fleet.restart("edge-1")
-            await _joined(fleet)
+            await joined(fleet)
             yield made
 
 
@@ -95,7 +95,7 @@ def _reparent(folder: Path, to: Path, port: int, slots: int) -> None:
     write_config(to / "node.toml", msgspec.structs.replace(settings.config, parent=parent, slots=slots))
 
 
-async def _joined(fleet: Fleet) -> None:
+async def joined(fleet: Fleet) -> None:
     """Until the edge answers again and knows who it is."""
     import aiohttp
 

@@ -36,7 +36,7 @@ class Licences(Protocol):
         """Why a session that is open must end, or ""."""
         ...
 
-    def till(self, root: bytes, user: bytes, channel: bytes, sender: Node) -> Till | None:
+    async def till(self, root: bytes, user: bytes, channel: bytes, sender: Node) -> Till | None:
         """None where nothing is paid. PeerFault for a channel that is not this user's, or not for this node."""
         ...
 

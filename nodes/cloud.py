@@ -17,7 +17,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from ledger.calls import AnchorRound, Checkpoint, Register
+from ledger.calls import AnchorRound, Register
 from ledger.forced import due
 from ledger.index import ForcedUpdate, Index
 from ledger.outbox import Outbox
@@ -45,7 +45,6 @@ from middleware.trust.access import (
     judge_update,
     require_active,
 )
-from middleware.trust.merkle import consistency
 from middleware.types import ZERO32, Header
 from middleware.wire import canonical, tensors
 from middleware.wire.manifest import Manifest, decode_manifest
@@ -67,6 +66,7 @@ from middleware.wire.message import (
 from middleware.wire.state import State
 from nodes.agent import SMALL_BYTES, STEP_SECONDS, Agent
 from nodes.answers import Answers
+from nodes.checkpoints import checkpoint
 from nodes.evaluation import error, evaluation_root, measure
 from nodes.gather import Gathering
 from nodes.http import Handler, Upload
@@ -724,9 +724,7 @@ class Cloud:
         """Now and then, put on the ledger how far this cloud's log has grown: it cannot be rewritten behind that."""
         agent, every = self.agent, self.agent.config.checkpoint_rounds
         if every and round % every == 0:
-            recorded = agent.index.checkpoints.get(agent.id, [])
-            path = consistency(agent.store.log(), recorded[-1].size if recorded else 0)
-            self.outbox.plan(Checkpoint(agent.id, *agent.store.log_head(), tuple(path)))
+            self.outbox.plan(checkpoint(agent))
 
     async def _evaluate(self, policy: Policy, result: Settlement) -> Metrics:
         loop, agent = asyncio.get_running_loop(), self.agent

@@ -39,7 +39,11 @@ class WorkloadSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     share: Share = Share()
 
 
-EDGE_LIES: Final = ("omit", "silent")  # devnet only: an edge drops what it promised, or takes nothing
+EDGE_LIES: Final = (
+    "omit",
+    "silent",
+    "false-answers",
+)  # devnet only: it drops what it promised, takes nothing, or infers wrongly
 
 
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,6 +72,7 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     finality_blocks: int = 0  # blocks above a transaction before it counts as final; 0 where a block is final at once
     registers: bool = True  # by itself, if the ledger does not know it; False: it waits for the batch that enrols it
     checkpoint_rounds: int = 100  # cloud: rounds between two checkpoints of its log on the ledger; 0: none
+    checkpoint_entries: int = 1000  # edge: entries of its log between two checkpoints, from its own account; 0: none
     admit_requests: bool = True  # cloud: pay the gas of registrations that come up from below
     limits: Limits = LIMITS
 

@@ -29,6 +29,7 @@ from middleware.types import Tier
 from middleware.wire.commitment import Context
 from nodes.agent import Agent
 from nodes.chain import ChainView
+from nodes.checkpoints import session_proof
 from nodes.config import Settings, read_config
 from nodes.files import ModelFiles
 from nodes.http import READ_BUFFER_BYTES, Handler, Meters, application
@@ -77,6 +78,9 @@ class Node:
         if self.inference is not None:
             found["inference"] = self.inference.report()
         return found
+
+    def session_proof(self, session: bytes) -> bytes | None:
+        return session_proof(self.agent, session)
 
     async def session(self, request: web.Request) -> web.StreamResponse:
         if self.inference is None:  # onnxruntime is loaded by the first session, not by a node that never serves one

@@ -50,6 +50,7 @@ from middleware.wire.message import (
 )
 from nodes.agent import STEP_SECONDS, Agent, random_bytes
 from nodes.answers import Answers
+from nodes.checkpoints import Checkpoints
 from nodes.gather import Gathering
 from nodes.http import Handler, Upload
 from nodes.link import Buffer
@@ -70,6 +71,7 @@ class Edge:
         self.forwards: dict[int, asyncio.Task[None]] = {}
         self.reported = asyncio.Event()  # this edge's part of the round that is closing is with the cloud, or too late
         self.answers = Answers(agent)
+        self.checkpoints = Checkpoints(agent)
         self.register: Callable[[Register], object] | None = None
         self.handlers: dict[int, Handler] = {
             Poll.code: self._on_poll,
@@ -78,7 +80,7 @@ class Edge:
         }
 
     def background(self) -> list[Coroutine[None, None, None]]:
-        return [self.answers.run()]
+        return [self.answers.run(), self.checkpoints.run()]
 
     # ------------------------------------------------------------------------------------------------------- following
 
@@ -406,7 +408,8 @@ class Edge:
     def report(self) -> dict[str, object]:
         state = self.gathering.state
         demands = list(self.answers.waiting.values())
-        return {"task": state.task, "round": state.round, "phase": state.phase.value, "demands": demands}
+        told = {"task": state.task, "round": state.round, "phase": state.phase.value, "demands": demands}
+        return {**told, "checkpoint": self.checkpoints.report()}
 
     async def proof(self, task: int, round: int, node: int) -> bytes | None:
         """The cloud's proof, passed on: a device never talks to the cloud."""

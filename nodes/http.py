@@ -167,6 +167,10 @@ class Served(Protocol):
 
     async def proof(self, task: int, round: int, node: int) -> bytes | None: ...
 
+    def session_proof(self, session: bytes) -> bytes | None:
+        """The canonical `SessionProof` of a session that was served here, if a checkpoint covers it."""
+        ...
+
     async def session(self, request: web.Request) -> web.StreamResponse:
         """Serve one session of shared inference, or refuse it."""
         ...
@@ -182,6 +186,7 @@ def application(node: Served) -> web.Application:
     app.router.add_put("/v1/blob/{digest}", routes.take_blob)
     app.router.add_get("/v1/proof/{task}/{round}/{node}", routes.proof)
     app.router.add_get("/v1/session", routes.session)
+    app.router.add_get("/v1/session/{digest}", routes.session_proof)
     app.router.add_get("/status", routes.status)
     app.router.add_get("/metrics", routes.metrics)
     return app
@@ -273,6 +278,12 @@ class Routes:
         proof = await self.node.proof(*place)
         if proof is None:
             return _json({"code": "", "detail": "no such update in the record"}, 404)
+        return web.Response(body=proof, content_type=FRAME_TYPE)
+
+    async def session_proof(self, request: web.Request) -> web.Response:
+        proof = self.node.session_proof(_digest(request))
+        if proof is None:
+            return _json({"code": "", "detail": "no checkpoint on the ledger covers such a session yet"}, 404)
         return web.Response(body=proof, content_type=FRAME_TYPE)
 
     async def session(self, request: web.Request) -> web.StreamResponse:

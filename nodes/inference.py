@@ -27,6 +27,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from ledger.audit.sessions import KeptAnswer, KeptSession
 from middleware.errors import ConfigurationError, PeerFault, Unavailable
 from middleware.infer import coding, inputs
 from middleware.infer.plan import (
@@ -47,6 +48,7 @@ from middleware.types import Node
 from middleware.wire.model import ModelManifest
 from middleware.wire.session import Course
 from nodes.estimates import JOULES_PER_BYTE, WATTS, Estimates, Quantity
+from nodes.kept import Keeper
 from nodes.line import Answered, Identity, Line, Refused
 from nodes.models import LoadedModel, sure
 from nodes.reply import PARTS, Reply, Tally
@@ -94,13 +96,14 @@ class DeviceSession:
     def __init__(
         self, loaded: LoadedModel, http: aiohttp.ClientSession | None, reach: Reach | None,
         constraints: Constraints = Constraints(), weights: Weights = Weights(), wallet: Wallet | None = None,
-        forced: str = "", slowdown: float = 1.0, told: Path | None = None,
+        forced: str = "", slowdown: float = 1.0, told: Path | None = None, keeper: Keeper | None = None,
     ) -> None:  # fmt: skip
         """`forced`: always go this way (`Way.name`), for measurements. `slowdown`: computing here takes so many times as long,
-        for measurements too. `told`: a file that says now and then what the session has done, for `drystone top`."""
+        for measurements too. `told`: a file that says now and then what the session has done, for `drystone top`. `keeper`:
+        keeps what was sent and answered."""
         self.loaded, self.http, self.reach = loaded, http, reach
         self.constraints, self.weights, self.wallet = constraints, weights, wallet
-        self.forced, self.slowdown, self.told = forced, slowdown, told
+        self.forced, self.slowdown, self.told, self.keeper = forced, slowdown, told, keeper
         self.model: ModelManifest = loaded.manifest
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="device")
         self.line: Line | None = None
@@ -137,6 +140,8 @@ class DeviceSession:
             await self._pay(self.line)
             await self.line.close()
         self._tell(final=True)
+        if self.keeper is not None:
+            self.keeper.close()
         self.thread.shutdown(wait=False, cancel_futures=True)
 
     # --------------------------------------------------------------------------------------------------------- requests
@@ -246,6 +251,10 @@ class DeviceSession:
         except (Unavailable, PeerFault) as error:
             self._lost(str(error))
             raise
+        if self.keeper is not None and self.reach is not None:
+            reach, result = self.reach, answered.result
+            head = KeptSession(line.state.session, self.loaded.root, reach.who.user, reach.edge.id)
+            self.keeper.add(head, KeptAnswer(answered.receipt, answered.request, course, payload, result.logits))
         line = self.line
         if line is not None and 2 * (line.state.ledger.units - line.state.paid) >= line.terms.allowance:
             await self._pay(line)

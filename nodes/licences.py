@@ -10,8 +10,6 @@ from __future__ import annotations
 import time
 from typing import Final
 
-import msgspec
-
 from ledger.licences import Licences as Fold
 from ledger.licences import PaymentChannel
 from ledger.models import UINT64_MAX
@@ -21,22 +19,11 @@ from middleware.trust.eip712 import Domain
 from middleware.trust.voucher import Voucher, encode_voucher, judge_voucher
 from middleware.types import Node, Tier
 from middleware.wire import canonical
+from middleware.wire.session import SessionRecord
 from nodes.admission import Admission, Till
 from nodes.agent import Agent
 
 REQUESTS_UNPAID: Final = 32  # of the whole model, that a user with a channel may owe
-
-
-class SessionRecord(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """What a session came to: kept by the edge and hashed into its log, which a checkpoint puts on the ledger."""
-
-    session: bytes
-    root: bytes
-    user: bytes
-    count: int
-    units: int
-    receipts: bytes
-    paid: int
 
 
 class LedgerLicences:
@@ -70,11 +57,13 @@ class LedgerLicences:
             return ""
         return "the licence was revoked, has expired or is used up"
 
-    def till(self, root: bytes, user: bytes, channel: bytes, sender: Node) -> Till | None:
+    async def till(self, root: bytes, user: bytes, channel: bytes, sender: Node) -> Till | None:
         model = self.fold.models[root]
         number = int.from_bytes(channel, "big")
         if sender.tier is not Tier.END or (model.price == 0 and number == 0):
             return None
+        if number not in self.fold.channels:  # it may have been opened a moment ago
+            await self.agent.view.refresh()
         found = self.fold.channels.get(number)
         if found is None or (found.root, found.user, found.edge) != (root, user, self.agent.id):
             raise PeerFault("unpaid", f"channel {number} does not pay this edge for this model: open one")

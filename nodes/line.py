@@ -74,8 +74,11 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """One answer and what it took: milliseconds from sending to having it, and what the server says of that."""
+    """One answer and what it took: milliseconds from sending to having it, and what the server says of that. `receipt` is its
+    place among the session's receipts."""
 
+    request: int
+    receipt: int
     logits: Floats
     result: Result
     elapsed_ms: float
@@ -94,7 +97,7 @@ class Line:
         self.course: Course | None = None
         self.last = 0  # request
         self.sending = asyncio.Lock()
-        self.waiting: dict[int, asyncio.Future[tuple[Record, int]]] = {}
+        self.waiting: dict[int, asyncio.Future[tuple[Record, int, int]]] = {}
         self.probes: list[asyncio.Future[float]] = []
         self.queue_ms = terms.queue_ms
         self.room = asyncio.Semaphore(terms.window)
@@ -174,7 +177,7 @@ class Line:
     async def ask(self, course: Course, tensor: bytes) -> Answered:
         """The answer to one request, which goes this way. Raises Refused, or Unavailable when the line breaks first."""
         async with self.room:
-            future: asyncio.Future[tuple[Record, int]] = asyncio.get_running_loop().create_future()
+            future: asyncio.Future[tuple[Record, int, int]] = asyncio.get_running_loop().create_future()
             began = time.perf_counter()
             async with (
                 self.sending
@@ -189,7 +192,7 @@ class Line:
                 self.waiting[request] = future
                 await self._send(Data(tensor), request)
             try:
-                record, size = await future
+                record, size, receipt = await future
             finally:
                 self.waiting.pop(request, None)
         elapsed = 1000 * (time.perf_counter() - began)
@@ -198,7 +201,7 @@ class Line:
         if not isinstance(record, Result):
             raise PeerFault("malformed", f"a request was answered by {type(record).__name__}")
         logits = np.frombuffer(record.logits, "<f4").astype(np.float32)
-        return Answered(logits, record, elapsed, len(tensor), size)
+        return Answered(request, receipt, logits, record, elapsed, len(tensor), size)
 
     async def close(self) -> machine.Ledger:
         """End the session. Raises PeerFault("mismatch") where the server counts other receipts than we do."""
@@ -280,4 +283,4 @@ class Line:
     def _resolve(self, request: int, record: Record, size: int) -> None:
         future = self.waiting.get(request)
         if future is not None and not future.done():
-            future.set_result((record, size))
+            future.set_result((record, size, self.state.ledger.count - 1))

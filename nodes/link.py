@@ -106,6 +106,10 @@ class Link:
         """The canonical inclusion proof of a node's update."""
         return await self._request("GET", f"/v1/proof/{task}/{round}/{node}", most_bytes=self.limits.header_bytes)
 
+    async def session_proof(self, session: bytes) -> bytes:
+        """The canonical `SessionProof` of a session that the parent served."""
+        return await self._request("GET", f"/v1/session/{session.hex()}", most_bytes=self.limits.header_bytes)
+
     async def describe(self) -> dict[str, object]:
         """The parent's public description: its name and id on the ledger, its tier."""
         return msgspec.json.decode(await self._request("GET", "/status"), type=dict[str, object])

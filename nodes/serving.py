@@ -77,6 +77,7 @@ SESSIONS: Final = 256  # at once
 MOST_MODELS: Final = 64  # resident at once
 FIRST_LOAD_MS: Final = 1000.0  # that a model is taken to need before it was loaded once
 FREE: Final = 1 << 62  # units that may be unpaid where nothing is paid
+LIE_EVERY: Final = 5  # requests, of which an edge of a devnet answers one wrongly
 BACKOFF_MS: Final = 250.0  # after which a client may try the tier above again
 
 Floats = npt.NDArray[np.float32]
@@ -335,7 +336,8 @@ class Conversation:
         """Whether the session is over."""
         match record:
             case Open():
-                self.till = self.inference.licences.till(self.hello.root, self.hello.user, record.channel, self.sender)
+                licences, hello = self.inference.licences, self.hello
+                self.till = await licences.till(hello.root, hello.user, record.channel, self.sender)
                 self._step(Opened(record.course))
             case Replan():
                 self._step(Replanned(request, record.course))
@@ -399,6 +401,8 @@ class Conversation:
             await self._send(Degraded(_short(str(error))))
             await self._refuse(request, "overloaded", str(error), BACKOFF_MS)
             return
+        if inference.agent.config.attack == "false-answers" and request % LIE_EVERY == 0:
+            given = -given
         logits = np.ascontiguousarray(given, "<f4").tobytes()
         done = Done(request, hashlib.sha256(tensor).digest(), hashlib.sha256(logits).digest())
         for effect in self._step(done):

@@ -34,6 +34,7 @@ from middleware.wire.commitment import Context
 from middleware.wire.model import MODEL_BYTES, MOST_SEGMENTS, FileRequest, decode_model_manifest
 from nodes.config import Settings, read_config
 from nodes.inference import DeviceSession, Reach, Sample
+from nodes.kept import Keeper
 from nodes.line import Identity
 from nodes.link import Link
 from nodes.models import Fetch, load
@@ -44,16 +45,17 @@ TOLD = "inference.json"  # in the state folder: what the open session has done, 
 
 
 class Session:
-    """See the head of the module. `forced` and `slowdown` are for measurements (`nodes.inference`)."""
+    """See the head of the module. `keep`: what was sent and answered stays in the state folder, for `drystone audit session`;
+    `forced` and `slowdown` are for measurements (`nodes.inference`)."""
 
     def __init__(
         self, folder: Path | str, model: str, *, constraints: Constraints = Constraints(), weights: Weights = Weights(),
-        forced: str = "", slowdown: float = 1.0,
+        forced: str = "", slowdown: float = 1.0, keep: bool = False,
     ) -> None:  # fmt: skip
         path = Path(folder)
         self.settings: Settings = read_config(path if path.suffix == ".toml" else path / "node.toml")
         self.model, self.constraints, self.weights = model, constraints, weights
-        self.forced, self.slowdown = forced, slowdown
+        self.forced, self.slowdown, self.keep = forced, slowdown, keep
         self.stack = AsyncExitStack()
         self.device: DeviceSession | None = None
 
@@ -84,44 +86,23 @@ class Session:
 
     async def _prepared(self) -> DeviceSession:
         settings, config = self.settings, self.settings.config
-        if config.tier != "end":
-            raise ConfigurationError(f"node {config.name} is no device: sessions start at tier end")
-        keys = KeyFile.from_bytes(_read(settings.path(config.keys), "node init"))
-        book = AddressBook.from_bytes(_read(settings.path(config.ledger), "contracts deploy"))
-        index = Index()
-        async with connect(book) as ledger:
-            index.extend(await ledger.entries(None))
+        stands = await standing(settings)
         http = await self.stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
-        link = Link(config.parent, http, config.limits)
-        blobs = Blobs(settings.path(config.state) / "blobs")
-
-        me, edge = _standing(index, keys)
-        context = Context(book.chain_id, book.ledger)
-
-        async def fetch(digest: bytes, most_bytes: int) -> bytes:
-            data = blobs.get(digest)
-            if data is None:
-                request = FileRequest(me.id, time.time_ns(), digest, me.account)
-                signed = sign_message(context, keys.network, request, config.limits)
-                data = await link.blob(digest, most_bytes, signed.stored())
-                blobs.put(data, digest)
-            return data
-
+        fetch, me, edge, index = stands.fetch(http), stands.me, stands.edge, stands.index
         root = await self._find(index, fetch)
         loaded = await load(root, fetch, MOST_SEGMENTS, config.threads)
         await asyncio.get_running_loop().run_in_executor(None, loaded.warm)
-        reach = Reach(config.parent, Identity(me.id, keys.network, me.account, context, config.limits), edge)
-        published = index.licences.models[root]
+        who = Identity(me.id, stands.keys.network, me.account, stands.context, config.limits)
+        published, state = index.licences.models[root], settings.path(config.state)
         wallet = None
         if published.price:
             channels = index.licences.channels_of(root, me.account, edge.id)
             if channels:
-                wallet = ChannelWallet(
-                    Domain(book.chain_id, book.models), keys, channels[0], settings.path(config.state)
-                )
+                domain = Domain(stands.book.chain_id, stands.book.models)
+                wallet = ChannelWallet(domain, stands.keys, channels[0], state)
         return DeviceSession(
-            loaded, http, reach, self.constraints, self.weights, wallet, self.forced, self.slowdown,
-            settings.path(config.state) / TOLD,
+            loaded, http, Reach(config.parent, who, edge), self.constraints, self.weights, wallet, self.forced, self.slowdown,
+            state / TOLD, Keeper(state) if self.keep else None,
         )  # fmt: skip
 
     async def _find(self, index: Index, fetch: Fetch) -> bytes:
@@ -134,17 +115,18 @@ class Session:
                     f"the ledger knows no model {self.model[:16]}: `drystone model list` shows them"
                 )
             return root
-        names = []
+        names, why = [], ""
         for root in sorted(published, key=lambda one: -published[one].position.block):
             try:
                 name = decode_model_manifest(await fetch(root, MODEL_BYTES)).name
-            except (Unavailable, PeerFault):
-                continue  # nobody here has it, so it cannot be run here either
+            except (Unavailable, PeerFault) as error:  # nobody here has it, so it cannot be run here either
+                why = f" ({error})"
+                continue
             names.append(name)
             if name == self.model:
                 return root
         found = ", ".join(names) or "none"
-        raise ConfigurationError(f"no model called {self.model!r} can be had here; there are: {found}")
+        raise ConfigurationError(f"no model called {self.model!r} can be had here; there are: {found}{why}")
 
 
 class ChannelWallet:
@@ -180,7 +162,47 @@ class ChannelWallet:
         return encode_voucher(sign_voucher(self.domain, self.keys.account, self.number, total, chain))
 
 
-def _standing(index: Index, keys: KeyFile) -> tuple[Node, Node]:
+class Standing(msgspec.Struct, frozen=True):
+    """A device's keys, and who it is on the ledger now."""
+
+    settings: Settings
+    keys: KeyFile
+    book: AddressBook
+    index: Index
+    me: Node
+    edge: Node
+
+    @property
+    def context(self) -> Context:
+        return Context(self.book.chain_id, self.book.ledger)
+
+    def fetch(self, http: aiohttp.ClientSession) -> Fetch:
+        """Gets files of models from this device's folder, or else from its edge, by signed requests."""
+        config = self.settings.config
+        link, blobs = Link(config.parent, http, config.limits), Blobs(self.settings.path(config.state) / "blobs")
+
+        async def fetched(digest: bytes, most_bytes: int) -> bytes:
+            data = blobs.get(digest)
+            if data is None:
+                request = FileRequest(self.me.id, time.time_ns(), digest, self.me.account)
+                signed = sign_message(self.context, self.keys.network, request, config.limits)
+                data = await link.blob(digest, most_bytes, signed.stored())
+                blobs.put(data, digest)
+            return data
+
+        return fetched
+
+
+async def standing(settings: Settings) -> Standing:
+    """Read the ledger once. ConfigurationError for a node that is no device, or none that is active."""
+    config = settings.config
+    if config.tier != "end":
+        raise ConfigurationError(f"node {config.name} is no device: sessions start at tier end")
+    keys = KeyFile.from_bytes(_read(settings.path(config.keys), "node init"))
+    book = AddressBook.from_bytes(_read(settings.path(config.ledger), "contracts deploy"))
+    index = Index()
+    async with connect(book) as ledger:
+        index.extend(await ledger.entries(None))
     roster = index.roster()
     me = roster.by_key(keys.network.public)
     if me is None or me.status is not Status.ACTIVE:
@@ -188,7 +210,7 @@ def _standing(index: Index, keys: KeyFile) -> tuple[Node, Node]:
     edge = roster.nodes.get(me.parent)
     if edge is None:
         raise ConfigurationError(f"the ledger knows no edge {me.parent} above this device")
-    return me, edge
+    return Standing(settings, keys, book, index, me, edge)
 
 
 def _read(path: Path, verb: str) -> bytes:

@@ -179,8 +179,6 @@ class Store:
     def set_witness(self, seen: Seen) -> None:
         self.set_note("witness", canonical.encode(seen))
 
-    # -------------------------------------------------------------------------------------------------------------- log
-
     # --------------------------------------------------------------------------------------------------------- sessions
 
     def voucher(self, channel: int) -> bytes | None:
@@ -194,6 +192,10 @@ class Store:
     def put_session(self, session: bytes, record: bytes) -> None:
         """What a session came to."""
         self.connection.execute("INSERT OR IGNORE INTO session VALUES (?, ?)", (session, record))
+
+    def session(self, session: bytes) -> bytes | None:
+        row = self.connection.execute("SELECT record FROM session WHERE id = ?", (session,)).fetchone()
+        return None if row is None else bytes(row[0])
 
     # -------------------------------------------------------------------------------------------------------------- log
 

@@ -44,6 +44,8 @@ NAMES: Final = {
     "forked-log": "a node's log of what it signed does not continue the one that it put on the ledger",
     "unlogged-promise": "a node signed something that its log does not hold",
     "replaced-code": "a contract's code is not what its committed sources compile to",
+    "other-receipts": "an edge recorded other receipts of a session of inference than it gave",
+    "false-answer": "an edge put its name to an answer that the model does not give",
     "equivocation": "one signer signed two things of which only one can be",
 }
 
@@ -85,7 +87,7 @@ class Finding(msgspec.Struct, frozen=True):
 # The order in which a round is judged: the first wrong thing is the first in this order.
 CHECKS = (
     "log", "code", "registration", "task", "header", "manifest", "roster", "past", "edge", "update", "content", "aggregate",
-    "model", "state", "scores", "rewards", "claim", "promise", "record",
+    "model", "state", "scores", "rewards", "claim", "promise", "record", "session", "answer",
 )  # fmt: skip
 
 

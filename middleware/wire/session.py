@@ -268,3 +268,24 @@ def receipt_data(leaf: ReceiptLeaf) -> bytes:
 def chained(chain: bytes, leaf_hash: bytes) -> bytes:
     """The chain of receipts with one more."""
     return hashlib.sha256(chain + leaf_hash).digest()
+
+
+class SessionRecord(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What a session came to: kept by the edge and hashed into its log, which a checkpoint puts on the ledger."""
+
+    session: bytes
+    root: bytes
+    user: bytes
+    count: int
+    units: int
+    receipts: bytes  # root of the tree of receipts
+    paid: int
+
+
+class SessionProof(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """That a record stands in an edge's log: entry `index` of the first `size`, with its path (RFC 9162, section 2.1.3)."""
+
+    record: SessionRecord
+    index: int
+    size: int
+    path: Annotated[tuple[bytes, ...], msgspec.Meta(max_length=64)]

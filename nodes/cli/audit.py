@@ -229,6 +229,11 @@ def verify(
                     evaluation=Evaluation(data),
                     secret=secret,
                 )
+    show_report(report, as_json)
+
+
+def show_report(report: Report, as_json: bool) -> None:
+    """Say it; the exit code is the verdict."""
     if as_json:
         print_json({"counts": report.counts, **_fields(report)})
     else:

@@ -197,3 +197,20 @@ def audit_verify_bundle(
     from nodes.cli import bundle as verbs
 
     verbs.verify_bundle(home, file, block_hash, ledger, chain_id, as_json)
+
+
+@audit.command("session")
+@reported
+def audit_session(
+    session: Annotated[str, typer.Argument(help="First digits of a kept session. Default: the newest.")] = "",
+    node: Annotated[
+        str, typer.Option(help="The device whose session it was. Default: the only one below --home.")
+    ] = "",
+    share: Annotated[float, typer.Option(help="Part of the answers that is run again.")] = 0.1,
+    home: HomeOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Run drawn answers of an edge again, and hold them against what it put on the ledger (sessions of `infer --keep`)."""
+    from nodes.cli import infer as verbs
+
+    verbs.audit(home, session, node, share, as_json)

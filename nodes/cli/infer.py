@@ -14,6 +14,7 @@ from middleware.infer.plan import Considered, Constraints
 from middleware.wire.model import ModelManifest
 from nodes.cli.home import Home
 from nodes.cli.output import print_json, print_table
+from nodes.config import read_config
 from nodes.reply import PARTS, Reply
 from nodes.session import Session
 
@@ -22,20 +23,20 @@ PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 
 def run(
     home: Path, files: list[str], model: str, node: str, privacy: str, accuracy: float, deadline: float, price: Optional[float],
-    way: str, explain: bool, as_json: bool,
+    way: str, explain: bool, keep: bool, as_json: bool,
 ) -> None:  # fmt: skip
     if not model:
         raise ConfigurationError("say which model: --model NAME; `drystone model list` shows what there is")
     constraints = Constraints(
         privacy=privacy, accuracy=accuracy, deadline_ms=deadline or math.inf, price=math.inf if price is None else price  # type: ignore[arg-type]
     )  # fmt: skip
-    asyncio.run(_ask(_device(Home(home), node), files, model, constraints, way, explain, as_json))
+    asyncio.run(_ask(_device(Home(home), node), files, model, constraints, way, explain, keep, as_json))
 
 
 async def _ask(
-    folder: Path, files: list[str], model: str, constraints: Constraints, way: str, explain: bool, as_json: bool
-) -> None:
-    async with Session(folder, model, constraints=constraints, forced=way) as session:
+    folder: Path, files: list[str], model: str, constraints: Constraints, way: str, explain: bool, keep: bool, as_json: bool
+) -> None:  # fmt: skip
+    async with Session(folder, model, constraints=constraints, forced=way, keep=keep) as session:
         manifest = session.running.model
         samples = [(name, one) for name in files for one in read_samples(Path(name), manifest)]
         replies = [(name, await session(one)) for name, one in samples]
@@ -58,6 +59,22 @@ async def _ask(
         print(f"degraded: {why}")
     if explain:
         show(considered, manifest)
+
+
+def audit(home: Path, session: str, node: str, share: float, as_json: bool) -> None:
+    """Run drawn answers of a kept session again; the exit code is the verdict."""
+    from nodes.cli.audit import show_report
+    from nodes.kept import read_session, sessions_below
+    from nodes.recheck import recheck
+
+    place = Home(home)
+    settings = read_config(_device(place, node) / "node.toml")
+    files = [one for one in sessions_below(settings.path(settings.config.state)) if one.name.startswith(session)]
+    if not files:
+        raise ConfigurationError(
+            f"device {settings.config.name} keeps no session {session}: `drystone infer --keep` keeps what it asks"
+        )
+    show_report(asyncio.run(recheck(settings, read_session(files[-1]), share, place.blob)), as_json)
 
 
 def show(considered: list[Considered], manifest: ModelManifest) -> None:

@@ -184,6 +184,9 @@ def infer(
     price: Annotated[Optional[float], typer.Option(help="Token units that a request may cost. Default: any.")] = None,
     way: Annotated[str, typer.Option(help="Always this way, such as device, raw or u8@3 (see --explain).")] = "",
     explain: Annotated[bool, typer.Option("--explain", help="Every way that was considered, and why not.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep what is sent and answered, for `drystone audit session`.")
+    ] = False,
     home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
@@ -193,7 +196,7 @@ def infer(
     if files == ["bench"]:
         bench("infer-win", False, as_json)
         return
-    verbs.run(home, files, model, node, privacy, accuracy, deadline, price, way, explain, as_json)
+    verbs.run(home, files, model, node, privacy, accuracy, deadline, price, way, explain, keep, as_json)
 
 
 @run.command("top")

@@ -31,6 +31,10 @@ DEPOSIT, PRICE = 10**6, 2
 HERE = Domain(CONTEXT.chain_id, MODELS)
 
 
+async def refresh() -> bool:
+    return True
+
+
 def published(here: World, folder: Path) -> AccountKey:
     """Let the edge ask a fold of the ledger in which the device has a licence and a channel; returns the device's key."""
     key, fold = here.keys[DEVICE][1], Licences()
@@ -41,7 +45,7 @@ def published(here: World, folder: Path) -> AccountKey:
     member: Any = here.members[EDGE]
     member.index.licences = fold
     member.store = Store(folder / "edge")
-    member.view = SimpleNamespace(refresh=None)
+    member.view = SimpleNamespace(refresh=refresh)
     here.served[EDGE].licences = LedgerLicences(member, MODELS)
     return key
 
@@ -120,3 +124,18 @@ def session_course() -> Any:
     from middleware.wire.session import Course
 
     return Course(2, len(MANIFEST.segments), "f32")
+
+
+async def test_a_channel_that_was_opened_a_moment_ago_is_looked_for_on_the_ledger(tmp_path: Path) -> None:
+    async with world(tmp_path, FILES) as here:
+        key = published(here, tmp_path)
+        member: Any = here.members[EDGE]
+        fold = member.index.licences
+        opened = fold.channels.pop(1)
+
+        async def read() -> bool:
+            fold.channels[1] = opened
+            return True
+
+        member.view = SimpleNamespace(refresh=read)
+        assert await served(here, Purse(key), 5) == 5

@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from devnet.fleet import Fleet, Shape
+from devnet.serving import joined, serving
 from ledger.deploy import transfer
 from middleware.errors import PeerFault
 from middleware.infer.export import export
@@ -20,11 +22,15 @@ from middleware.infer.publish import assembled, measured
 from middleware.infer.segments import cut
 from middleware.learn.workload import for_serving
 from middleware.trust.keys import KeyFile
-from middleware.types import Status
+from middleware.types import Status, Verdict
 from middleware.wire import tensors
+from nodes.config import read_config, write_config
+from nodes.kept import read_session, sessions_below
 from nodes.market import Market, kept_vouchers
 from nodes.operator import Choices, Operator, policy_of
+from nodes.recheck import recheck
 from nodes.session import Session
+from tests.unit.nodes.serving_world import built
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 PATIENCE = 120.0  # seconds; far more than anything here takes
@@ -142,3 +148,30 @@ async def test_edge_and_cloud_are_killed_in_a_stream_and_every_request_is_answer
     assert len(tiers) == 200
     assert tiers[:50] == ["edge"] * 50 and set(tiers[51:80]) == {"device"} and set(tiers[80:]) == {"edge"}
     assert os.path.exists(here.device / "state" / "inference.json")
+
+
+async def test_an_edge_that_makes_answers_up_is_given_away_by_its_own_checkpoint(tmp_path: Path) -> None:
+    manifest, files, _ = built()
+    generator = np.random.default_rng(0)
+    async with serving(tmp_path) as world:
+        root = await world.publish(manifest, files)
+        folder = world.fleet.folder("edge-1")
+        world.fleet.kill("edge-1")
+        config = read_config(folder / "node.toml").config
+        lying = msgspec.structs.replace(config, attack="false-answers", checkpoint_entries=1)
+        write_config(folder / "node.toml", lying)
+        world.fleet.restart("edge-1")
+        await joined(world.fleet)
+        async with Session(world.device, "net", forced="raw", keep=True) as session:
+            for _ in range(20):
+                assert (await session(generator.integers(0, 256, (16, 16, 3)).astype(np.uint8))).tier == "edge"
+        settings = read_config(world.device / "node.toml")
+        (file,) = sessions_below(settings.path("state"))
+        kept = read_session(file)
+        assert kept.root == root and len(kept.answers) == 20
+        async with asyncio.timeout(PATIENCE):
+            while (report := await recheck(settings, kept, 1.0, lambda digest: None)).verdict is Verdict.UNVERIFIABLE:
+                await asyncio.sleep(0.5)
+        assert report.verdict is Verdict.INVALID and report.valid == 17
+        assert [finding.fault for finding in report.findings] == ["false-answer"] * 4
+        assert all("checkpoint transaction" in finding.proven_by for finding in report.findings)

@@ -85,7 +85,7 @@ class Books:
     def revoked(self, root: bytes, user: bytes, sender: Node) -> str:
         return self.gone
 
-    def till(self, root: bytes, user: bytes, channel: bytes, sender: Node) -> None:
+    async def till(self, root: bytes, user: bytes, channel: bytes, sender: Node) -> None:
         return None
 
     def channel_units(self, root: bytes, user: bytes) -> int:
@@ -105,7 +105,12 @@ class Member:
         self.blobs = Blobs(folder / f"blobs-{number}")
         self.meters = Meters()
         self.config = SimpleNamespace(
-            slots=1, batch=8, threads=1, model_bytes=world.model_bytes, parent=world.bases.get(CLOUD, "")
+            slots=1,
+            batch=8,
+            threads=1,
+            model_bytes=world.model_bytes,
+            parent=world.bases.get(CLOUD, ""),
+            attack="",
         )
         self.index = SimpleNamespace(roster=lambda: world.roster)
         self.pool = ThreadPoolExecutor(1)
